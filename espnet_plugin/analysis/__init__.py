@@ -1,0 +1,1 @@
+"""Measures of what the blocks and heads of an encoder do."""

@@ -1,0 +1,1 @@
+"""Loading a model as a stack of blocks, and looking at what its blocks compute."""

@@ -1,0 +1,1 @@
+"""Block plans, and the edits that carry them out."""
