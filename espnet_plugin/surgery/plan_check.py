@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Callable, Dict, List, Sequence
+from typing import Callable, Dict, List, Mapping, Sequence
 
 from espnet_plugin.surgery.actions import (
     Action,
@@ -92,7 +92,7 @@ def _check_values(blocks: int, action: Action, complain: Complain) -> None:
 def _check_reuse(
     action: ReuseAttention,
     leaders: Dict[int, int],
-    gone: Dict[int, Action],
+    gone: Mapping[int, Action],
     dropped: set[int],
     complain: Complain,
 ) -> None:
@@ -120,7 +120,7 @@ def _check_share(
     action: Share,
     leaders: Dict[int, int],
     shared: Dict[int, int],
-    gone: Dict[int, Action],
+    gone: Mapping[int, Action],
     complain: Complain,
 ) -> None:
     block, source = action.block, action.source
