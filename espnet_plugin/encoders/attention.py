@@ -1,0 +1,235 @@
+"""Self-attention of a reuse group: the leader computes the map, the followers apply it.
+
+Shim, Choi, Sung, "Understanding the role of self-attention for automatic speech recognition"
+(ICLR 2022), section on attention-map reuse; that followers keep only W_V and W_o is an inference.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Callable, Optional, Tuple
+
+import torch
+from espnet2.asr.encoder.conformer_encoder import (
+    LegacyRelPositionMultiHeadedAttention,
+    MultiHeadedAttention,
+    RelPositionMultiHeadedAttention,
+)
+from torch import Tensor
+
+MapHook = Callable[[Tensor, Optional[Tensor]], None]
+
+
+class ReuseAttention(MultiHeadedAttention):
+    """What leaders and followers have in common: W_V, W_o, and a look at the map.
+
+    It is one of ESPnet's ``MultiHeadedAttention``, so that ESPnet's attention plots find it. They
+    register a forward hook on the module; only then is the last map kept, in ``attn``.
+
+    Attributes:
+        map_hook: when set, called in every forward with the map after the softmax, before dropout
+            (a follower's: as its leader hands it on), of shape (B, H, T, T), and the mask
+            (B, 1, T), true on real frames, or None where nothing is padded.
+    """
+
+    PARTS: Tuple[str, ...] = ("linear_v", "linear_out")
+
+    def __init__(self, source: MultiHeadedAttention) -> None:
+        torch.nn.Module.__init__(self)
+        self.h: int = source.h
+        self.d_k: int = source.d_k
+        for name in self.PARTS:
+            if hasattr(source, name):
+                setattr(self, name, getattr(source, name))
+        self.dropout = torch.nn.Dropout(source.dropout_rate)
+        self.dropout_rate = source.dropout_rate
+        self.map_hook: Optional[MapHook] = None
+        self.attn: Optional[Tensor] = None
+
+    def heads(self, x: Tensor) -> Tensor:
+        """(B, T, H * d_k) seen as (B, H, T, d_k)."""
+        return x.view(x.size(0), x.size(1), self.h, self.d_k).transpose(1, 2)
+
+    def apply_map(self, maps: Tensor, value: Tensor) -> Tensor:
+        """W_o concat_h(A_h V_h).
+
+        Args:
+            maps: (B, H, T, T).
+            value: (B, H, T, d_k).
+
+        Returns:
+            (B, T, size).
+        """
+        mixed = torch.matmul(maps, value).transpose(1, 2)
+        return self.linear_out(mixed.reshape(mixed.size(0), mixed.size(1), self.h * self.d_k))
+
+    def show(self, maps: Tensor, mask: Optional[Tensor]) -> None:
+        """Hand the map to whoever asked for it."""
+        if self.map_hook is not None:
+            self.map_hook(maps, mask)
+        self.attn = maps if self._forward_hooks else None
+
+
+class LeaderAttention(ReuseAttention):
+    """ESPnet's self-attention, whose map the followers of the group share.
+
+    Args:
+        source: ESPnet's attention module, whose parameters are taken over under the same names.
+
+    Raises:
+        TypeError: ESPnet has a self-attention here that is not known.
+    """
+
+    PARTS = (
+        "pos_bias_u",
+        "pos_bias_v",
+        "linear_q",
+        "linear_k",
+        "linear_v",
+        "linear_out",
+        "q_norm",
+        "k_norm",
+        "linear_pos",
+    )
+
+    def __init__(self, source: MultiHeadedAttention) -> None:
+        super().__init__(source)
+        if type(source) not in POSITIONS:
+            raise TypeError(f"reuse_conformer does not know the attention {type(source).__name__}")
+        self.positions = POSITIONS[type(source)]
+        self.zero_triu: bool = getattr(source, "zero_triu", False)
+
+    def maps(self, x: Tensor, pos_emb: Optional[Tensor], mask: Optional[Tensor]) -> Tensor:
+        """The attention map, softmax((Q K^T + relative position) / sqrt(d_k)).
+
+        Args:
+            x: (B, T, size).
+            pos_emb: (1, 2T-1, size), legacy (1, T, size), or None for absolute positions.
+            mask: (B, 1, T), true on real frames, or None where nothing is padded.
+
+        Returns:
+            (B, H, T, T), rows sum to 1, zero where a key is padded.
+        """
+        scores = self.scores(x, pos_emb)
+        if mask is not None:
+            # softmax makes exact zeros of them, as every row has a real key
+            lowest = torch.finfo(scores.dtype).min
+            scores = scores.masked_fill(mask.unsqueeze(1).eq(0), lowest)
+        return torch.softmax(scores, dim=-1)
+
+    def scores(self, x: Tensor, pos_emb: Optional[Tensor]) -> Tensor:
+        """Logits of the map, (B, H, T, T), scaled, not masked."""
+        scale = 1.0 / math.sqrt(self.d_k)
+        query = self.q_norm(self.heads(self.linear_q(x)))
+        key = self.k_norm(self.heads(self.linear_k(x))).transpose(-2, -1)
+        if self.positions == "absolute":
+            return torch.matmul(query * scale, key)
+        assert pos_emb is not None
+        relative = self.heads(self.linear_pos(pos_emb))
+        by_place = (query + self.pos_bias_v.unsqueeze(1)) * scale
+        if self.positions == "legacy":
+            relative = torch.nn.functional.pad(relative, (0, 0, 1, 0))
+            place = legacy_shift(torch.matmul(by_place, relative.transpose(-2, -1)))
+        else:
+            place = relative_shift(torch.matmul(by_place, relative.transpose(-2, -1)))
+        if self.zero_triu:
+            place = place.tril()
+        by_content = (query + self.pos_bias_u.unsqueeze(1)) * scale
+        return torch.matmul(by_content, key) + place
+
+    def forward(
+        self,
+        x: Tensor,
+        pos_emb: Optional[Tensor],
+        mask: Optional[Tensor],
+        maps: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Tensor]:
+        """Attend, and hand the map on.
+
+        Args:
+            x, pos_emb, mask: as in :meth:`maps`.
+            maps: not used; the previous group's.
+
+        Returns:
+            The output (B, T, size), and the map after dropout, for the followers.
+        """
+        maps = self.maps(x, pos_emb, mask)
+        self.show(maps, mask)
+        value = self.heads(self.linear_v(x))
+        maps = self.dropout(maps).to(value.dtype)
+        return self.apply_map(maps, value), maps
+
+
+class FollowerAttention(ReuseAttention):
+    """Applies the leader's map to its own values; has W_V and W_o, and no W_Q, W_K, W_pos, u, v.
+
+    The map comes with the leader's dropout already applied, so that a group draws one dropout mask
+    and keeps one map for the backward pass.
+
+    A state dict of a plain Conformer loads: what a follower does not have is left out.
+    """
+
+    DROPPED = ("linear_q", "linear_k", "linear_pos", "pos_bias_u", "pos_bias_v", "q_norm", "k_norm")
+
+    def forward(
+        self,
+        x: Tensor,
+        pos_emb: Optional[Tensor],
+        mask: Optional[Tensor],
+        maps: Tensor,
+    ) -> Tuple[Tensor, Tensor]:
+        """Apply the leader's map.
+
+        Args:
+            x: (B, T, size).
+            pos_emb: not used.
+            mask: only handed to ``map_hook``.
+            maps: the leader's, (B, H, T, T).
+
+        Returns:
+            The output (B, T, size), and the same map.
+        """
+        self.show(maps, mask)
+        return self.apply_map(maps, self.heads(self.linear_v(x))), maps
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            if key[len(prefix) :].split(".")[0] in self.DROPPED:
+                del state_dict[key]
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+POSITIONS = {
+    MultiHeadedAttention: "absolute",
+    LegacyRelPositionMultiHeadedAttention: "legacy",
+    RelPositionMultiHeadedAttention: "relative",
+}
+
+
+def relative_shift(x: Tensor) -> Tensor:
+    """Column T-1-i+j of row i becomes column j, without a copy.
+
+    Args:
+        x: (..., T, 2T-1), contiguous; column c is the distance T-1-c.
+
+    Returns:
+        (..., T, T), a view.
+    """
+    time = x.size(-2)
+    if time == 1:
+        return x
+    flat = x.flatten(-2).narrow(-1, time - 1, time * (2 * time - 2))
+    return flat.unflatten(-1, (time, 2 * time - 2)).narrow(-1, 0, time)
+
+
+def legacy_shift(x: Tensor) -> Tensor:
+    """ESPnet's shift up to pull request 2816, whose upper triangle wraps to the next row.
+
+    Args:
+        x: (..., T, T+1), contiguous; its first column is zero.
+
+    Returns:
+        (..., T, T), a view.
+    """
+    time = x.size(-2)
+    return x.flatten(-2).narrow(-1, time, time * time).unflatten(-1, (time, time))
