@@ -1,1 +1,1 @@
-"""Commands, run as ``python -m espnet_plugin.bin.NAME``: ``get_parser()`` and ``main(cmd=None)``."""
+"""Commands, run as ``python -m espnet_plugin.bin.NAME``; each has ``get_parser`` and ``main``."""

@@ -1,0 +1,1 @@
+"""Corpora: the synthetic mini LibriSpeech, checks, manifests, Kaldi directories, alignments."""
