@@ -1,0 +1,34 @@
+"""Decoding of CTC models with k2: posteriors, topology, lattices, 1-best.
+
+>>> from espnet_plugin.decode import CtcDecoder
+>>> decoder = CtcDecoder.from_experiment("exp/asr_reuse_conformer")
+>>> decoder([waveform])[0].text
+"""
+
+from __future__ import annotations
+
+from espnet_plugin.decode.decoder import METHODS, CtcDecoder, Decoded, Hypothesis
+from espnet_plugin.decode.greedy import greedy_search
+from espnet_plugin.decode.lattice import Beams, Lattices, find_lattices
+from espnet_plugin.decode.posteriors import ctc_posteriors
+from espnet_plugin.decode.search import best_paths, total_scores
+from espnet_plugin.decode.store import LatticeWriter, load_lattice
+from espnet_plugin.decode.topology import TOPOLOGIES, ctc_topology
+
+__all__ = [
+    "METHODS",
+    "TOPOLOGIES",
+    "Beams",
+    "CtcDecoder",
+    "Decoded",
+    "Hypothesis",
+    "LatticeWriter",
+    "Lattices",
+    "best_paths",
+    "ctc_posteriors",
+    "ctc_topology",
+    "find_lattices",
+    "greedy_search",
+    "load_lattice",
+    "total_scores",
+]

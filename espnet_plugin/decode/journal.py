@@ -1,0 +1,50 @@
+"""What a decoding job has done so far, so that a job that was stopped goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+from espnet_plugin.atomic import PathLike
+
+
+class Journal:
+    """Lines of JSON in ``path``; the first one identifies the job.
+
+    Args:
+        path: the file; it is begun anew unless it was begun for the same ``job``.
+        job: everything that the results depend on.
+    """
+
+    def __init__(self, path: PathLike, job: Any) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(json.dumps(job, sort_keys=True, default=str).encode()).hexdigest()
+        header = {"job": digest}
+        entries = list(self._read())
+        same = bool(entries) and entries[0] == header
+        self.entries: List[Dict[str, Any]] = entries[1:] if same else []
+        with open(self.path, "w", encoding="utf-8") as stream:  # also cuts off a torn last line
+            for entry in [header, *self.entries]:
+                stream.write(json.dumps(entry) + "\n")
+
+    def _read(self) -> Iterator[Dict[str, Any]]:
+        if not self.path.is_file():
+            return
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return
+
+    def add(self, entry: Dict[str, Any]) -> None:
+        """Append one entry and flush it."""
+        self.entries.append(entry)
+        with open(self.path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
+
+    def close(self) -> None:
+        """Remove the file: the job is done."""
+        self.path.unlink()

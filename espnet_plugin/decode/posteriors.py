@@ -1,0 +1,70 @@
+"""CTC posteriors of an ESPnet model, whatever its encoder returns."""
+
+from __future__ import annotations
+
+from typing import Any, Tuple
+
+import torch
+from torch import Tensor
+
+from espnet_plugin.compat import TooShortUttError
+
+# Padding gives an utterance that is too short for the encoder up to this many frames.
+FEW_FRAMES = 4
+
+
+def ctc_posteriors(
+    model: Any, speech: Tensor, lengths: Tensor, blank_bias: float = 0.0
+) -> Tuple[Tensor, Tensor]:
+    """Log posteriors of the CTC head of an ESPnet ASR model.
+
+    Args:
+        model: an ``ESPnetASRModel`` in evaluation mode, with a CTC head.
+        speech: (B, S) waveforms or (B, L, D) features, padded, on the model's device.
+        lengths: (B,) valid samples or feature frames.
+        blank_bias: added to the blank's log posterior, as ESPnet's option of that name.
+
+    Returns:
+        (B, T, V) float32 log posteriors and (B,) numbers of valid frames on the CPU: 0 for an
+        utterance that is too short for the encoder's subsampling, also among longer ones.
+
+    Raises:
+        ValueError: if the model has no CTC head.
+    """
+    if getattr(model, "ctc", None) is None:
+        raise ValueError(
+            f"{type(model).__name__} has no CTC head (was it trained with ctc_weight: 0?)"
+        )
+    log_probs, frames = _encode(model, speech, lengths)
+    if len(lengths) > 1:
+        for i in torch.nonzero(frames <= FEW_FRAMES).flatten().tolist():
+            size = int(lengths[i])
+            alone, frames[i : i + 1] = _encode(model, speech[i : i + 1, :size], lengths[i : i + 1])
+            log_probs[i, : alone.size(1)] = alone[0]
+    log_probs[:, :, 0] += blank_bias
+    return log_probs, frames
+
+
+@torch.no_grad()
+def _encode(model: Any, speech: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
+    none = torch.zeros(len(lengths), 0, model.ctc.ctc_lo.out_features, device=speech.device)
+    if int(lengths.max()) < shortest_input(model):
+        return none, torch.zeros(len(lengths), dtype=torch.int64)
+    try:
+        encoded, frames = model.encode(speech, lengths)
+    except TooShortUttError:
+        return none, torch.zeros(len(lengths), dtype=torch.int64)
+    if isinstance(encoded, tuple):  # intermediate CTC: (last output, [(block, output), …])
+        encoded = encoded[0]
+    log_probs = torch.log_softmax(model.ctc.ctc_lo(encoded).float(), dim=-1)
+    return log_probs, frames.to("cpu", torch.int64).clamp(max=log_probs.size(1))
+
+
+def shortest_input(model: Any) -> int:
+    """The fewest samples that the model's frontend accepts (1 where it has no limit).
+
+    A centred Fourier transform reflects half a window at the edges, so it needs more samples
+    than that.
+    """
+    stft = getattr(getattr(model, "frontend", None), "stft", None)
+    return stft.n_fft // 2 + 1 if stft is not None and getattr(stft, "center", False) else 1
