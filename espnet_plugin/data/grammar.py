@@ -138,7 +138,7 @@ RULES: Dict[str, str] = {
     "subject": "music | history | science | language | money | physics | painting | football",
     "paper": "report | letter | book | song | article | plan",
     # requests and talk
-    "speech": "please tell {person} to {act} {when}"
+    "speech": "{brief} | {brief} | {brief} | {brief} | please tell {person} to {act} {when}"
     " | can you {act} with {person} {when}"
     " | {person} asked whether the {vehicle} was {late}"
     " | do not {act} before {meal}"
@@ -148,6 +148,18 @@ RULES: Dict[str, str] = {
     " | {who} said that {person} must {act} {when}"
     " | why is the {building} always {free} on {day}"
     " | they never {act} in the {time}",
+    "brief": "please {act} {when}"
+    " | they {act} {when}"
+    " | {person} is {kind}"
+    " | open the {room}"
+    " | {day} was {temperature}"
+    " | {digit} {digit} {digit} {digit}"
+    " | my {relative} {saw} {person}"
+    " | the {animal} is {kind}"
+    " | bring {food} and {food}"
+    " | where is the {thing}"
+    " | {person} likes {subject}"
+    " | the {vehicle} is {late}",
     "act": "swim | dance | sing | wait | travel | work | cook | rest | play | run | sleep | speak",
 }
 
@@ -181,6 +193,14 @@ def sentence(rng: random.Random, symbol: str = "sentence") -> List[str]:
     return words
 
 
+def with_articles(words: List[str]) -> List[str]:
+    """``a`` as ``an`` before a vowel (the grammar has no "hour" or "university" after ``a``)."""
+    return [
+        "an" if word == "a" and following[:1] in "aeiou" and following else word
+        for word, following in zip(words, [*words[1:], ""], strict=True)
+    ]
+
+
 def draw_sentences(
     rng: random.Random,
     count: int,
@@ -205,7 +225,7 @@ def draw_sentences(
     for _ in range(200 * count + 1000):
         if len(drawn) == count:
             return drawn
-        words = sentence(rng)
+        words = with_articles(sentence(rng))
         text = " ".join(words)
         if not 3 <= len(words) <= 12 or text in taken:
             continue

@@ -1,0 +1,38 @@
+"""Kaldi data directories, as ESPnet's recipes read them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Dict, Iterable, List
+
+from espnet_plugin.atomic import atomic_open
+
+
+def write_kaldi_dir(directory: Path, cuts: Iterable[Any]) -> None:
+    """Write wav.scp, text, utt2spk, spk2utt and utt2dur for lhotse cuts with one supervision.
+
+    All files are sorted by bytes, as Kaldi's tools demand (``LC_ALL=C``); wav.scp holds
+    absolute paths.
+
+    Raises:
+        ValueError: there are no cuts.
+    """
+    tables: Dict[str, List[str]] = {"wav.scp": [], "text": [], "utt2spk": [], "utt2dur": []}
+    speakers: Dict[str, List[str]] = defaultdict(list)
+    for cut in sorted(cuts, key=lambda cut: cut.id.encode()):
+        supervision = cut.supervisions[0]
+        source = Path(cut.recording.sources[0].source).absolute()
+        tables["wav.scp"].append(f"{cut.id} {source}")
+        tables["text"].append(f"{cut.id} {supervision.text}")
+        tables["utt2spk"].append(f"{cut.id} {supervision.speaker}")
+        tables["utt2dur"].append(f"{cut.id} {cut.duration:.6f}")
+        speakers[supervision.speaker].append(cut.id)
+    if not speakers:
+        raise ValueError(f"{directory.name}: no utterances for this set")
+    tables["spk2utt"] = [
+        f"{speaker} {' '.join(speakers[speaker])}" for speaker in sorted(speakers, key=str.encode)
+    ]
+    for name, lines in tables.items():
+        with atomic_open(directory / name) as stream:
+            stream.write("\n".join(lines) + "\n")
