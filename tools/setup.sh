@@ -33,15 +33,15 @@ python=$venv/bin/python
 stamp=$venv/setup.stamp
 log=$venv/setup.log
 
-# Print the Python $version behind the command $1, if it can make environments and build extensions.
+# Print the Python $version behind the command $1 (not a virtual environment's, which may be the
+# one that is about to be replaced), if it can make environments and build extensions.
 probe() {
     "$1" - "$version" 2>/dev/null <<'PYTHON'
 import ensurepip, os, sys, sysconfig, venv
-right = "%d.%d" % sys.version_info[:2] == sys.argv[1]
-headers = os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h"))
-if not (right and headers):
+version = "%d.%d" % sys.version_info[:2]
+if version != sys.argv[1] or not os.path.exists(sysconfig.get_path("include") + "/Python.h"):
     sys.exit(1)
-print(sys._base_executable)
+print(sys.base_exec_prefix + "/bin/python" + version)
 PYTHON
 }
 
