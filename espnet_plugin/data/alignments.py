@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Tuple, Union
+from typing import Any, Dict, List, Union
 
 from espnet_plugin.data.phones import fold_phone
 from espnet_plugin.data.textgrid import Interval, Tiers, read_textgrid
@@ -21,7 +21,7 @@ def align_words(intervals: List[Interval], text: str) -> List[Interval]:
     """The words of ``text`` with the times of a words tier.
 
     LibriSpeech's alignments write ``<unk>`` for a word that their lexicon lacked, which takes
-    the transcript's word here, and split some words in two (``cosette`` ``'s``), which are
+    the transcript's word here, and split some words in two (``cosette`` ``s``), which are
     joined.
 
     Raises:
@@ -31,24 +31,24 @@ def align_words(intervals: List[Interval], text: str) -> List[Interval]:
     aligned: List[Interval] = []
     position = 0
     for word in text.split():
-        pieces = ""
-        start = position
-        while position < len(spoken):
-            piece = spoken[position].text.upper()
+        wanted = _letters(word)
+        start, pieces = position, ""
+        while position < len(spoken) and pieces != wanted and wanted.startswith(pieces):
+            piece = spoken[position].text
+            pieces += wanted if piece == UNKNOWN_WORD and not pieces else _letters(piece)
             position += 1
-            if piece == UNKNOWN_WORD.upper() and not pieces:
-                pieces = word.upper()
-                break
-            pieces += piece
-            if not word.upper().startswith(pieces) or pieces == word.upper():
-                break
-        if pieces != word.upper():
+        if pieces != wanted:
             found = spoken[start].text if start < len(spoken) else "nothing"
             raise ValueError(f"the words tier has {found!r} where the transcript has {word!r}")
         aligned.append(Interval(spoken[start].start, spoken[position - 1].end, word))
     if position < len(spoken):
         raise ValueError(f"the words tier has {spoken[position].text!r} after the transcript's end")
     return aligned
+
+
+def _letters(word: str) -> str:
+    """What the tier and the transcript must have in common: they differ in apostrophes."""
+    return word.upper().replace("'", "")
 
 
 def phone_intervals(intervals: List[Interval]) -> List[Interval]:
@@ -96,16 +96,12 @@ def _items(intervals: List[Interval]) -> List[Any]:
 
 def load_alignment(
     alignments_dir: Union[str, Path], part: str, utterance: str, text: str
-) -> Tuple[Dict[str, List[Any]], Path]:
-    """The alignment of an utterance from its TextGrid, and the TextGrid's path.
+) -> Dict[str, List[Any]]:
+    """The lhotse alignment of an utterance from its TextGrid, see :func:`lhotse_alignment`.
 
     Raises:
         FileNotFoundError: there is no TextGrid for it.
-        ValueError: naming the file, where it does not fit.
+        ValueError: it is no TextGrid, or does not fit the text.
     """
     path = textgrid_path(alignments_dir, part, utterance)
-    tiers = read_textgrid(path)
-    try:
-        return lhotse_alignment(tiers, text), path
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    return lhotse_alignment(read_textgrid(path), text)

@@ -110,25 +110,21 @@ def check_corpus(corpus_dir: Union[str, Path], parts: Sequence[str], nj: int = 1
             audio[path.stem].append(path)
 
     candidates: List[Utterance] = []
-    for utterance in sorted({*texts, *audio}):
-        found = _match(utterance, texts[utterance], audio[utterance], utterance in broken_lines)
+    for name in sorted({*texts, *audio}):
+        found = _match(name, texts[name], audio[name], name in broken_lines)
         problems += found
-        if not found and utterance not in broken_lines:
-            part, _, text = texts[utterance][0]
-            candidates.append(Utterance(utterance, part, audio[utterance][0], text, 0))
+        if not found and name not in broken_lines:
+            part, _, text = texts[name][0]
+            candidates.append(Utterance(name, part, audio[name][0], text, 0))
 
     checked = Checked(problems=problems)
     with ThreadPoolExecutor(max(1, nj)) as pool:
-        decoded = pool.map(_decode, candidates)
-        for utterance, result in zip(
-            candidates, progress(decoded, "check audio", len(candidates)), strict=True
-        ):
+        decoded = progress(pool.map(_decode, candidates), "check audio", len(candidates))
+        for candidate, result in zip(candidates, decoded, strict=True):
             if isinstance(result, Problem):
                 checked.problems.append(result)
             else:
-                checked.utterances.append(
-                    Utterance(utterance.id, utterance.part, utterance.audio, utterance.text, result)
-                )
+                checked.utterances.append(replace(candidate, samples=result))
     order = {part: index for index, part in enumerate(parts)}
     checked.utterances.sort(key=lambda utterance: (order[utterance.part], utterance.id))
     checked.problems.sort(key=lambda problem: (problem.file, problem.utterance, problem.what))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Dict, Iterable, List
@@ -22,7 +23,7 @@ def write_kaldi_dir(directory: Path, cuts: Iterable[Any]) -> None:
     speakers: Dict[str, List[str]] = defaultdict(list)
     for cut in sorted(cuts, key=lambda cut: cut.id.encode()):
         supervision = cut.supervisions[0]
-        source = Path(cut.recording.sources[0].source).absolute()
+        source = os.path.abspath(cut.recording.sources[0].source)
         tables["wav.scp"].append(f"{cut.id} {source}")
         tables["text"].append(f"{cut.id} {supervision.text}")
         tables["utt2spk"].append(f"{cut.id} {supervision.speaker}")

@@ -8,6 +8,7 @@ sets["dev_clean"]  # a lhotse CutSet
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections import defaultdict
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 from espnet_plugin.atomic import atomic_dir, atomic_path
-from espnet_plugin.data.alignments import load_alignment
+from espnet_plugin.data.alignments import load_alignment, textgrid_path
 from espnet_plugin.data.checks import BadDataError, Problem, Utterance, check_corpus
 from espnet_plugin.data.kaldi import write_kaldi_dir
 from espnet_plugin.data.perturb import perturb_speed
@@ -92,17 +93,18 @@ def read_utterances(
         for supervision in supervisions:
             utterance = by_id[supervision.id]
             recording = recordings[supervision.recording_id]
-            recording.sources[0].source = str(utterance.audio.absolute())
+            recording.sources[0].source = os.path.abspath(utterance.audio)
             if alignments_dir is not None:
                 try:
-                    supervision.alignment, _ = load_alignment(
+                    supervision.alignment = load_alignment(
                         alignments_dir, part, utterance.id, utterance.text
                     )
                 except FileNotFoundError:
                     missing += 1
                 except ValueError as error:
+                    path = textgrid_path(alignments_dir, part, utterance.id)
                     problems.append(
-                        Problem(utterance.id, str(alignments_dir), str(error), "correct it")
+                        Problem(utterance.id, str(path), str(error), "correct or remove it")
                     )
             cut = recording.to_cut()
             cut.id = utterance.id
@@ -150,8 +152,8 @@ def prepare(
         ValueError: the split or the speeds do not fit the corpus.
     """
     out = Path(out)
-    if any(speed <= 0 for speed in speeds):
-        raise ValueError(f"speeds must be above zero: {list(speeds)}")
+    if any(speed <= 0 for speed in speeds) or len(set(speeds)) < len(speeds):
+        raise ValueError(f"speeds must be above zero and all different: {list(speeds)}")
     chosen = load_split(split) if split is not None else None
     if parts is None:
         parts = split_parts(chosen) if chosen is not None else find_parts(corpus_dir)

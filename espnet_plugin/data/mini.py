@@ -7,7 +7,7 @@ import logging
 import math
 import multiprocessing
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Dict, Iterable, List, Sequence, Set, Tuple, Union
@@ -247,7 +247,7 @@ def _run(jobs: List[Tuple[Utterance, str, str]], nj: int) -> Iterable[Tuple[str,
 def _write_tables(corpus: Path, utterances: List[Utterance], seconds: Dict[str, float]) -> None:
     """The transcripts of each chapter and SPEAKERS.TXT."""
     transcripts: Dict[Path, List[str]] = {}
-    minutes: Counter = Counter()
+    minutes: Dict[int, float] = defaultdict(float)
     for utterance in utterances:
         chapter = utterance.id.rsplit("-", 1)[0]
         path = corpus / utterance.directory / f"{chapter}.trans.txt"

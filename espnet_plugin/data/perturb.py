@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -38,7 +39,7 @@ def perturb_speed(cuts: Any, factors: Sequence[float], audio_dir: Path, final_di
                 fast.save_audio(str(path)).recording.sources[0].source,
                 recording_id=prefix + cut.id,
             )
-            saved.sources[0].source = str((final_dir / path.name).absolute())
+            saved.sources[0].source = os.path.abspath(final_dir / path.name)
             supervision.id = supervision.recording_id = saved.id
             supervision.speaker = prefix + supervision.speaker
             supervision.start, supervision.duration = 0.0, saved.duration

@@ -59,15 +59,8 @@ def parse_textgrid(text: str) -> Tiers:
 
 
 def read_textgrid(path: Union[str, Path]) -> Tiers:
-    """Read a TextGrid file (UTF-8).
-
-    Raises:
-        ValueError: naming the file, where it is no TextGrid.
-    """
-    try:
-        return parse_textgrid(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    """Read a TextGrid file (UTF-8); raises as :func:`parse_textgrid` and ``open`` do."""
+    return parse_textgrid(Path(path).read_text(encoding="utf-8"))
 
 
 def format_textgrid(tiers: Dict[str, Sequence[Interval]], duration: float) -> str:
