@@ -1,0 +1,337 @@
+#!/usr/bin/env bash
+# From audio and text to an edited encoder and its WER; see --help.
+set -euo pipefail
+
+egs=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "${egs}")
+. "${egs}/utils.sh"
+
+# General
+corpus=mini          # mini | librispeech | librispeech_100: the settings in egs/<corpus>/asr1/corpus.sh
+workdir=             # where data, dump and exp go; default: egs/<corpus>/asr1
+stage=0              # first stage
+stop_stage=10        # last stage
+skip_done=false      # skip stages that a run with the same expdir has finished
+ngpu=0               # GPUs for training; decoding and analysis use one if it is above 0
+nj=2                 # parallel jobs of stages 0, 1 and 3
+num_threads=2        # processor threads of training, analysis, decoding and benchmark
+python=              # Python launcher; default: the active environment, else .venv's
+datadir=data         # manifests and Kaldi directories
+dumpdir=dump         # what training reads
+expdir=exp           # models, decodings, results
+
+# Data
+corpus_dir=          # the corpus; mini is made there, librispeech_100 is downloaded there
+alignments=          # directory of TextGrids, if there are any
+data_args=           # more options for bin.make_mini (stage 0 of mini)
+split=conf/split.yaml # which speakers and utterances make which set
+skip_bad=false       # true: leave damaged utterances out; false: stop and list them
+speed_perturb_factors= # for example "0.9 1.0 1.1"
+min_wav_duration=0.1 # seconds; of training and validation sets
+max_wav_duration=20  # seconds
+train_set=train
+valid_set=dev
+test_sets="test"
+
+# Tokens
+nbpe=120             # SentencePiece vocabulary
+bpemode=unigram      # unigram or bpe
+
+# Model
+asr_config=conf/train_asr_conformer.yaml # ESPnet training configuration of the baseline
+asr_args=            # more options for ESPnet's asr_train
+asr_tag=             # name of the baseline; default: from asr_config
+feats_normalize=global_mvn # or utterance_mvn, or null
+inference_asr_model=valid.loss.ave.pth
+
+# Analysis and plan
+analyze_set=         # default: the first of test_sets
+analyze_args=        # more options for bin.analyze
+plan_args="--group_size 3" # options for bin.plan
+
+# Decoding and benchmark
+k2_config=${root}/conf/decode_k2_ctc.yaml
+inference_args=      # more options for bin.asr_inference_k2
+bench_args=          # more options for bin.benchmark
+
+option_names="corpus workdir stage stop_stage skip_done ngpu nj num_threads python datadir dumpdir
+    expdir corpus_dir alignments data_args split skip_bad speed_perturb_factors min_wav_duration
+    max_wav_duration train_set valid_set test_sets nbpe bpemode asr_config asr_args asr_tag
+    feats_normalize inference_asr_model analyze_set analyze_args plan_args k2_config
+    inference_args bench_args"
+option_names=$(echo ${option_names})
+
+print_help() {
+    cat << EOF
+Usage: $0 [--name value ...]
+
+Stages: 0 corpus, 1 manifests and Kaldi directories, 2 tokens, 3 statistics, 4 train, 5 analyse,
+6 plan, 7 apply the plan and train, 8 decode with k2, 9 score, benchmark and RESULTS.md, 10 pack.
+
+Options, with their values for --corpus ${corpus}:
+EOF
+    local name
+    for name in ${option_names}; do
+        printf '    --%-22s %s\n' "${name}" "${!name}"
+    done
+}
+
+# The corpus's settings come first, so that options win over them.
+args=("$@")
+for i in "${!args[@]}"; do
+    case "${args[i]}" in
+        --corpus) corpus=${args[i + 1]:-} ;;
+        --corpus=*) corpus=${args[i]#*=} ;;
+    esac
+done
+settings=${egs}/${corpus}/asr1/corpus.sh
+[ -f "${settings}" ] || die "--corpus ${corpus}: there is no ${settings#"${root}/"}"
+. "${settings}"
+parse_options "$@"
+
+absolute() { [ -z "$1" ] && return; case "$1" in /*) echo "$1" ;; *) echo "${PWD}/$1" ;; esac; }
+corpus_dir=$(absolute "${corpus_dir}")
+alignments=$(absolute "${alignments}")
+workdir=$(absolute "${workdir:-${egs}/${corpus}/asr1}")
+mkdir -p "${workdir}"
+cd "${workdir}"
+if [ ! -d conf ]; then
+    ln -s "${egs}/${corpus}/asr1/conf" conf
+fi
+
+if [ -z "${python}" ]; then
+    python=python3
+    if ! python3 -c 'import espnet_plugin, torch' > /dev/null 2>&1; then
+        python=${root}/.venv/bin/python
+        [ -x "${python}" ] || die "no Python with espnet_plugin: run tools/setup.sh, or give --python"
+    fi
+fi
+export PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}}
+export OMP_NUM_THREADS=${num_threads}
+# Keep freed memory in the process: returning it to the system and taking it back for every
+# layer costs a large part of a training step on CPU.
+export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-1000000000}
+export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-1000000000}
+
+plugin() { ${python} -m "espnet_plugin.bin.$1" "${@:2}"; }
+espnet() { ${python} -m espnet_plugin -m "espnet2.bin.$1" "${@:2}"; }
+
+bpedir=${datadir}/token_list/bpe_${bpemode}${nbpe}
+bpemodel=${bpedir}/bpe.model
+token_list=${bpedir}/tokens.txt
+[ -z "${speed_perturb_factors}" ] || train_set=${train_set}_sp
+dump=${dumpdir}/raw
+: "${asr_tag:=$(basename "${asr_config}" .yaml | sed -e 's/^train_//' -e 's/^asr_//')}"
+base_exp=${expdir}/asr_${asr_tag}
+reuse_exp=${expdir}/asr_reuse_${asr_tag}
+stats=${expdir}/asr_stats_raw_${bpemode}${nbpe}
+plan=${expdir}/plan/reuse_attention.yaml
+analyze_set=${analyze_set:-${test_sets%% *}}
+decode_tag=$(basename "${k2_config}" .yaml)_${inference_asr_model%.pth}
+device=$([ "${ngpu}" -gt 0 ] && echo cuda || echo cpu)
+inference_ngpu=$([ "${ngpu}" -gt 0 ] && echo 1 || echo 0)
+
+# wanted N: whether stage N is to run.
+wanted() {
+    [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] || return 1
+    if [ "${skip_done}" = true ] && [ -f "${expdir}/.done/$1" ]; then
+        log "Stage $1: done before, skipped"
+        return 1
+    fi
+    rm -f "${expdir}/.done/$1"
+}
+
+finished() {
+    mkdir -p "${expdir}/.done"
+    touch "${expdir}/.done/$1"
+    log "Stage $1: finished, ${SECONDS} s after the start"
+}
+
+# data_options DIR SHAPES...: what collect_stats and training have in common.
+model_options() {
+    echo --use_preprocessor true --token_type bpe --bpemodel "${bpemodel}" \
+        --token_list "${token_list}" --cleaner none --g2p none \
+        --train_data_path_and_name_and_type "${dump}/${train_set}/wav.scp,speech,sound" \
+        --train_data_path_and_name_and_type "${dump}/${train_set}/text,text,text" \
+        --valid_data_path_and_name_and_type "${dump}/${valid_set}/wav.scp,speech,sound" \
+        --valid_data_path_and_name_and_type "${dump}/${valid_set}/text,text,text"
+}
+
+# train EXP [OPTION...]: ESPnet's training; a second call goes on from the last epoch.
+train() {
+    local exp=$1
+    shift
+    local normalize=(--normalize "${feats_normalize}")
+    [ "${feats_normalize}" != global_mvn ] \
+        || normalize+=(--normalize_conf "stats_file=${stats}/train/feats_stats.npz")
+    log "training ${exp}; its log: ${workdir}/${exp}/train.log"
+    mkdir -p "${exp}"
+    # shellcheck disable=SC2046,SC2086
+    if ! espnet asr_train --config "${asr_config}" $(model_options) "${normalize[@]}" \
+        --train_shape_file "${stats}/train/speech_shape" \
+        --train_shape_file "${stats}/train/text_shape.bpe" \
+        --valid_shape_file "${stats}/valid/speech_shape" \
+        --valid_shape_file "${stats}/valid/text_shape.bpe" \
+        --ngpu "${ngpu}" --multiprocessing_distributed true --resume true \
+        --output_dir "${exp}" "$@" ${asr_args} > "${exp}/train.log" 2>&1; then
+        tail -n 30 "${exp}/train.log" >&2
+        die "training of ${exp} failed; its log: ${workdir}/${exp}/train.log"
+    fi
+    grep -o '[0-9]*epoch results.*' "${exp}/train.log" | tail -n 1 | cut -c1-200
+}
+
+log "$0 $*"
+
+if wanted 0; then
+    log "Stage 0: corpus ${corpus}"
+    get_corpus
+    finished 0
+fi
+
+if wanted 1; then
+    log "Stage 1: manifests and Kaldi directories from ${corpus_dir}"
+    options=(--corpus_dir "${corpus_dir}" --out "${datadir}" --split "${split}" --nj "${nj}")
+    [ -z "${alignments}" ] || options+=(--alignments "${alignments}")
+    [ "${skip_bad}" = false ] || options+=(--skip_bad)
+    [ -z "${speed_perturb_factors}" ] \
+        || options+=(--speed_perturb "${speed_perturb_factors}" --speed_sets "${train_set%_sp}")
+    plugin prepare_data "${options[@]}"
+    mkdir -p "${dump}"
+    for set in ${train_set} ${valid_set}; do
+        format_set "${datadir}/${set}" "${dump}/${set}" "${min_wav_duration}" "${max_wav_duration}"
+    done
+    for set in ${test_sets}; do
+        format_set "${datadir}/${set}" "${dump}/${set}" 0 1000000
+    done
+    finished 1
+fi
+
+if wanted 2; then
+    log "Stage 2: ${nbpe} SentencePiece tokens"
+    plugin train_tokens --text "${dump}/${train_set}/text" --out "${bpedir}" \
+        --vocab_size "${nbpe}" --model_type "${bpemode}"
+    finished 2
+fi
+
+if wanted 3; then
+    log "Stage 3: statistics"
+    logdir=${stats}/logdir
+    rm -rf "${logdir}"
+    mkdir -p "${logdir}"
+    split_lines "${dump}/${train_set}/wav.scp" "${nj}" "${logdir}/train"
+    split_lines "${dump}/${valid_set}/wav.scp" "${nj}" "${logdir}/valid"
+    # shellcheck disable=SC2046
+    OMP_NUM_THREADS=1 run_jobs "${nj}" "${logdir}/stats.JOB.log" \
+        ${python} -m espnet_plugin -m espnet2.bin.asr_train --collect_stats true \
+        --config "${asr_config}" $(model_options) \
+        --train_shape_file "${logdir}/train.JOB.scp" \
+        --valid_shape_file "${logdir}/valid.JOB.scp" \
+        --output_dir "${logdir}/stats.JOB"
+    # shellcheck disable=SC2046
+    espnet aggregate_stats_dirs --output_dir "${stats}" \
+        $(for n in $(seq "${nj}"); do echo --input_dir "${logdir}/stats.${n}"; done)
+    tokens=$(wc -l < "${token_list}")
+    for part in train valid; do
+        sed "s/$/,${tokens}/" "${stats}/${part}/text_shape" > "${stats}/${part}/text_shape.bpe"
+    done
+    finished 3
+fi
+
+if wanted 4; then
+    log "Stage 4: train the baseline"
+    train "${base_exp}"
+    finished 4
+fi
+
+if wanted 5; then
+    log "Stage 5: attention of ${base_exp} on ${analyze_set}"
+    # shellcheck disable=SC2086
+    plugin analyze --exp_dir "${base_exp}" --checkpoint "${inference_asr_model}" \
+        --data_dir "${dump}/${analyze_set}" --out "${base_exp}/analysis_${analyze_set}" \
+        --num_threads "${num_threads}" --device "${device}" ${analyze_args}
+    finished 5
+fi
+
+if wanted 6; then
+    log "Stage 6: plan"
+    # shellcheck disable=SC2086
+    plugin plan --analysis "${base_exp}/analysis_${analyze_set}/attention.json" --out "${plan}" \
+        ${plan_args}
+    cat "${plan}"
+    finished 6
+fi
+
+if wanted 7; then
+    log "Stage 7: train the encoder of ${plan}, alike"
+    train "${reuse_exp}" --encoder reuse_conformer --encoder_conf "reuse_groups=${plan}"
+    finished 7
+fi
+
+if wanted 8; then
+    for exp in "${base_exp}" "${reuse_exp}"; do
+        for set in ${test_sets}; do
+            log "Stage 8: decode ${set} with ${exp}"
+            out=${exp}/${decode_tag}/${set}
+            # shellcheck disable=SC2086
+            espnet asr_inference_k2 --config "${k2_config}" --ngpu "${inference_ngpu}" \
+                --exp_dir "${exp}" --checkpoint "${inference_asr_model}" \
+                --data_dir "${dump}/${set}" --output_dir "${out}" \
+                --lattice_dir "${out}/lattices" ${inference_args}
+        done
+    done
+    finished 8
+fi
+
+if wanted 9; then
+    for exp in "${base_exp}" "${reuse_exp}"; do
+        log "Stage 9: score ${exp}"
+        hyps=() refs=() names=()
+        for set in ${test_sets}; do
+            hyps+=("${exp}/${decode_tag}/${set}/1best_recog/text")
+            refs+=("${dump}/${set}/text")
+            names+=("${decode_tag}/${set}")
+        done
+        plugin score --hyp "${hyps[@]}" --ref "${refs[@]}" --name "${names[@]}" \
+            --bpemodel "${bpemodel}" --output_dir "${exp}/${decode_tag}/score"
+    done
+    log "Stage 9: benchmark"
+    # shellcheck disable=SC2086
+    plugin benchmark --exp_dir "${base_exp}" "${reuse_exp}" --checkpoint "${inference_asr_model}" \
+        --out "${expdir}/benchmark" --num_threads "${num_threads}" --device "${device}" \
+        ${bench_args}
+    plugin results --exp_dir "${base_exp}" "${reuse_exp}" --decode "${decode_tag}" \
+        --benchmark "${expdir}/benchmark/benchmark.json" --plan "${plan}" \
+        --analysis "${base_exp}/analysis_${analyze_set}/attention.json" \
+        --title "${results_title}" --note "${results_note}" --command "${results_command}" \
+        --out "${expdir}/RESULTS.md"
+    cat "${expdir}/RESULTS.md"
+    finished 9
+fi
+
+if wanted 10; then
+    for exp in "${base_exp}" "${reuse_exp}"; do
+        log "Stage 10: pack ${exp}"
+        options=(--option "${bpemodel}" --option "${expdir}/RESULTS.md")
+        [ ! -f "${stats}/train/feats_stats.npz" ] \
+            || options+=(--option "${stats}/train/feats_stats.npz")
+        [ "${exp}" != "${reuse_exp}" ] || options+=(--option "${plan}")
+        zip=${expdir}/packed/$(basename "${exp}").zip
+        espnet pack asr --asr_train_config "${exp}/config.yaml" \
+            --asr_model_file "${exp}/${inference_asr_model}" "${options[@]}" --outpath "${zip}"
+        # The archive must do alone what the experiment did.
+        set=${test_sets%% *}
+        head -n 4 "${dump}/${set}/wav.scp" > "${expdir}/packed/check.scp"
+        # shellcheck disable=SC2086
+        espnet asr_inference_k2 --config "${k2_config}" --model_file "${zip}" \
+            --data_dir "${dump}/${set}" --key_file "${expdir}/packed/check.scp" \
+            --output_dir "${zip%.zip}_check" ${inference_args}
+        awk 'NR == FNR { keep[$1]; next } $1 in keep' "${expdir}/packed/check.scp" \
+            "${exp}/${decode_tag}/${set}/1best_recog/text" \
+            | cmp - "${zip%.zip}_check/1best_recog/text" \
+            || die "${zip} decodes otherwise than ${exp}"
+        log "${zip} decodes as ${exp} does"
+    done
+    finished 10
+fi
+
+log "Finished in ${SECONDS} s; results: ${workdir}/${expdir}/RESULTS.md"
