@@ -125,22 +125,16 @@ def _refuse(option: str) -> None:
     sys.exit(2)
 
 
-def _set_first_path(entry: str) -> None:
-    """Put ``entry`` where ``python3 -m`` had put the working directory on ``sys.path``."""
-    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
-        sys.path[0] = entry
-
-
 def _run_path(path: str, module: ModuleType) -> None:
     """Run a script, or the ``__main__.py`` of a directory or zip file, as ``python3 path``."""
+    absolute = os.path.abspath(path)
     if pkgutil.get_importer(path) is not None:
-        if sys.flags.isolated or getattr(sys.flags, "safe_path", False):
-            sys.path.insert(0, path)
+        if _path_is_safe():
+            sys.path.insert(0, absolute)
         else:
-            sys.path[0] = path
+            sys.path[0] = absolute
         runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
         return
-    absolute = os.path.abspath(path)
     try:
         with io.open_code(absolute) as file:
             source = file.read()
@@ -154,6 +148,17 @@ def _run_path(path: str, module: ModuleType) -> None:
     _set_first_path(os.path.dirname(os.path.realpath(path)))
     module.__file__ = absolute
     exec(compile(source, absolute, "exec"), module.__dict__)
+
+
+def _set_first_path(entry: str) -> None:
+    """Put ``entry`` where ``python3 -m`` had put the working directory on ``sys.path``."""
+    if not _path_is_safe():
+        sys.path[0] = entry
+
+
+def _path_is_safe() -> bool:
+    """Whether -P or -I keep ``python3`` from putting a directory first on ``sys.path``."""
+    return bool(sys.flags.isolated or getattr(sys.flags, "safe_path", False))
 
 
 if __name__ == "__main__":
