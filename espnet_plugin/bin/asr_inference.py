@@ -1,4 +1,8 @@
-"""``espnet2.bin.asr_inference`` with the plug-in's encoders; the options are ESPnet's."""
+"""``espnet2.bin.asr_inference`` with the plug-in's encoders; the options are ESPnet's.
+
+``Speech2Text`` is ESPnet's class. Named by this module, as in the ``_target_`` of an ESPnet 3
+configuration, it finds the encoders in any process.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,11 @@ import argparse
 from collections.abc import Sequence
 
 from espnet2.bin import asr_inference
+from espnet2.bin.asr_inference import Speech2Text
 
 from espnet_plugin.registry import register
+
+__all__ = ["Speech2Text", "get_parser", "main"]
 
 register()
 
