@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence
+from typing import Dict, List, Mapping, Sequence
 
 CATEGORIES = {"diagonality": "diagonal", "verticality": "vertical", "globalness": "global"}
 """Measure -> category, in the order that settles ties [I]."""
@@ -17,7 +17,7 @@ def ranks(values: Sequence[float]) -> List[int]:
     return [first[value] for value in values]
 
 
-def categorise(measures: Dict[str, Sequence[float]]) -> List[str]:
+def categorise(measures: Mapping[str, Sequence[float]]) -> List[str]:
     """The category of each head of a model.
 
     All heads are ranked, best first, by globalness, by verticality and by diagonality; a head

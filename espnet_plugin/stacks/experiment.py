@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -13,6 +12,7 @@ import torch
 import yaml
 
 from espnet_plugin.atomic import PathLike
+from espnet_plugin.compat import torch_load
 
 
 class ExperimentError(ValueError):
@@ -38,7 +38,7 @@ class Experiment:
 def load_experiment(
     exp_dir: PathLike, checkpoint: Optional[str] = None, device: str = "cpu"
 ) -> Experiment:
-    """Build the model of an experiment and load its parameters, all of them.
+    """Build the model of an experiment, our encoders included, and load all its parameters.
 
     Unlike ESPnet's own loader this one refuses parameters that are missing, unknown or of
     another shape, and runs no code from the checkpoint (``weights_only``). Relative paths in
@@ -56,14 +56,12 @@ def load_experiment(
     Raises:
         ExperimentError: one line that names the file and what is wrong with it.
     """
-    from espnet_plugin import register
-    from espnet_plugin.task import ASRTask
-
     directory = Path(exp_dir)
     args = _read_config(directory)
     path = _choose_checkpoint(directory, args, checkpoint)
     state = _read_checkpoint(path)
-    register()
+    from espnet_plugin.task import ASRTask
+
     try:
         model = ASRTask.build_model(_for_building(args, directory))
     except Exception as e:
@@ -119,11 +117,9 @@ def _choose_checkpoint(directory: Path, args: argparse.Namespace, name: Optional
 
 def _read_checkpoint(path: Path) -> Dict[str, torch.Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError) as e:
-        raise ExperimentError(
-            f"{path}: cannot be read as a file of tensors: {_one_line(e)}"
-        ) from None
+        state = torch_load(path)
+    except (ValueError, OSError) as e:
+        raise ExperimentError(_one_line(e)) from None
     if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
         raise ExperimentError(
             f"{path}: holds more than a model's tensors; name a model file, not checkpoint.pth"
