@@ -53,8 +53,14 @@ K2_CONFIG = {
     "lattice_weight": "lattice_weight",
 }
 # Weights and sizes of rescoring: no effect while it is off, and asr.sh and its YAML name them.
-RESCORING = ("am_weight", "decoder_weight", "nnlm_weight", "num_paths", "nbest_batch_size")
-RESCORING += ("nll_batch_size",)
+RESCORING = {
+    "am_weight",
+    "decoder_weight",
+    "nnlm_weight",
+    "num_paths",
+    "nbest_batch_size",
+    "nll_batch_size",
+}
 
 
 def get_parser() -> argparse.ArgumentParser:

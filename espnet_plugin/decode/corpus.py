@@ -108,7 +108,7 @@ def _decode_batch(
     decoder: CtcDecoder, batch: SpeechBatch, writer: Optional[LatticeWriter]
 ) -> Dict[str, Any]:
     """Decode and store one batch; its entry in the journal."""
-    empty = [decoder.text([])[0], [], [], float("-inf")]
+    empty: List[Any] = [decoder.text([])[0], [], [], float("-inf")]
     entry: Dict[str, Any] = {
         "results": {name: empty for name in batch.failed},
         "lattices": {name: None for name in batch.failed},
