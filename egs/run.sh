@@ -297,10 +297,10 @@ if wanted 9; then
     log "Stage 9: benchmark"
     # shellcheck disable=SC2086
     plugin benchmark --exp_dir "${base_exp}" "${reuse_exp}" --checkpoint "${inference_asr_model}" \
-        --out "${expdir}/benchmark" --num_threads "${num_threads}" --device "${device}" \
-        ${bench_args}
+        --data_dir "${dump}/${test_sets%% *}" --output_dir "${expdir}/benchmark" \
+        --threads "${num_threads}" --ngpu "${inference_ngpu}" ${bench_args}
     plugin results --exp_dir "${base_exp}" "${reuse_exp}" --decode "${decode_tag}" \
-        --benchmark "${expdir}/benchmark/benchmark.json" --plan "${plan}" \
+        --benchmark "${expdir}/benchmark" --plan "${plan}" \
         --analysis "${base_exp}/analysis_${analyze_set}/attention.json" \
         --title "${results_title}" --note "${results_note}" --command "${results_command}" \
         --out "${expdir}/RESULTS.md"

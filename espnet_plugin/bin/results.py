@@ -1,0 +1,52 @@
+"""Write RESULTS.md from the scores, the benchmark, the analysis and the plan of a recipe."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Optional, Sequence
+
+from espnet_plugin.atomic import atomic_open
+from espnet_plugin.report.results import ResultsError, read_decoding, read_json, results_page
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--exp_dir", nargs="+", required=True, help="the models")
+    parser.add_argument("--decode", required=True, help="folder of the decodings in each --exp_dir")
+    parser.add_argument("--benchmark", required=True, help="folder that bin.benchmark wrote")
+    parser.add_argument("--analysis", required=True, help="attention.json of the first model")
+    parser.add_argument("--plan", help="block plan of the last model")
+    parser.add_argument("--title", required=True)
+    parser.add_argument("--note", required=True, help="the scale, and what a reader must know")
+    parser.add_argument("--command", required=True, help="what makes these results")
+    parser.add_argument("--out", required=True, help="RESULTS.md")
+    return parser
+
+
+def main(cmd: Optional[Sequence[str]] = None) -> None:
+    """Run the command."""
+    args = get_parser().parse_args(cmd)
+    try:
+        page = results_page(
+            [read_decoding(directory, args.decode) for directory in args.exp_dir],
+            read_json(Path(args.benchmark) / "benchmark.json"),
+            (Path(args.benchmark) / "benchmark.md").read_text(encoding="utf-8"),
+            read_json(args.analysis),
+            Path(args.plan).read_text(encoding="utf-8") if args.plan else None,
+            args.title,
+            args.note,
+            args.command,
+        )
+    except (OSError, ResultsError) as error:
+        sys.exit(f"results: {error}")
+    with atomic_open(args.out) as stream:
+        stream.write(page)
+
+
+if __name__ == "__main__":
+    main()
