@@ -142,7 +142,7 @@ def _read_transcript(path: Path) -> List[Tuple[str, str, str, Optional[Problem]]
         problem = None
         text = ""
         try:
-            text = raw.decode("utf-8").strip()[len(utterance) :].strip()
+            text = " ".join(raw.decode("utf-8").split()[1:])
         except UnicodeDecodeError as error:
             problem = Problem(
                 utterance,
@@ -191,7 +191,7 @@ def _match(
         )
     if len(paths) == 1 and lines:
         fields = utterance.split("-")
-        if len(fields) != 3 or list(paths[0].parent.parts[-2:]) != fields[:2]:
+        if len(fields) != 3 or list(paths[0].parent.parts[-3:]) != [lines[0][0], *fields[:2]]:
             problems.append(
                 Problem(
                     utterance,

@@ -13,7 +13,7 @@ import tempfile
 from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Union
 
 from espnet_plugin.atomic import atomic_dir, atomic_path
 from espnet_plugin.data.alignments import load_alignment, textgrid_path
@@ -93,6 +93,7 @@ def read_utterances(
         for supervision in supervisions:
             utterance = by_id[supervision.id]
             recording = recordings[supervision.recording_id]
+            supervision.text = utterance.text  # lhotse decodes by the locale
             recording.sources[0].source = os.path.abspath(utterance.audio)
             if alignments_dir is not None:
                 try:
@@ -158,6 +159,7 @@ def prepare(
     if parts is None:
         parts = split_parts(chosen) if chosen is not None else find_parts(corpus_dir)
     chosen = chosen if chosen is not None else default_split(parts)
+    _protect(Path(corpus_dir), out, chosen)
     checked = check_corpus(corpus_dir, parts, nj)
     if checked.problems:
         error = BadDataError(checked.problems)
@@ -187,6 +189,17 @@ def prepare(
         hours = sum(cut.duration for cut in cut_set) / 3600
         logger.info("%s: %d utterances, %.2f hours", name, len(cut_set), hours)
     return cuts
+
+
+def _protect(corpus: Path, out: Path, names: Iterable[str]) -> None:
+    """Refuse to write over anything that is not a data directory of an earlier run."""
+    if out.resolve() == corpus.resolve() or corpus.resolve() in out.resolve().parents:
+        raise ValueError(f"{out} is inside the corpus {corpus}, which is never written to")
+    for name in names:
+        if name in ("manifests", "audio") or Path(name).name != name:
+            raise ValueError(f"{name!r} cannot be the name of a set; choose another")
+        if (out / name).exists() and not (out / name / "wav.scp").is_file():
+            raise ValueError(f"{out / name} is there and is no Kaldi directory; choose another out")
 
 
 def write_manifests(directory: Path, name: str, cuts: Any) -> None:

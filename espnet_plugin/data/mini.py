@@ -209,30 +209,31 @@ def make_mini(
         The path of ``directory/LibriSpeech``.
 
     Raises:
-        FileExistsError: ``directory/LibriSpeech`` is there and was not made by this function.
+        FileExistsError: what is there was not made by this function.
         ValueError: the grammar has too few sentences for these options.
         ImportError: espeakng-loader is not installed.
     """
     directory = Path(directory)
     corpus, alignments = directory / "LibriSpeech", directory / "alignments"
-    made_with = {**asdict(options), "espeak_ng": espeak_version(), "format": 1}
-    if corpus.exists():
-        if not (corpus / MARKER).is_file():
+    made_with = {**asdict(options), "espeak_ng": espeak_version(), "format": 2}
+    for target in (corpus, alignments):
+        if target.exists() and not (target / MARKER).is_file():
             raise FileExistsError(
-                f"{corpus} is there but was not made by make_mini: choose another directory"
+                f"{target} is there but was not made by make_mini: choose another directory"
             )
-        if json.loads((corpus / MARKER).read_text()) == made_with:
-            logger.info("%s is there already with these options", corpus)
-            return corpus
+    if corpus.exists() and json.loads((corpus / MARKER).read_text()) == made_with:
+        logger.info("%s is there already with these options", corpus)
+        return corpus
     utterances = plan(options)
-    with atomic_dir(alignments) as new_alignments, atomic_dir(corpus) as new_corpus:
+    with atomic_dir(corpus) as new_corpus, atomic_dir(alignments) as new_alignments:
         for path in {utterance.directory for utterance in utterances}:
             (new_corpus / path).mkdir(parents=True)
             (new_alignments / path).mkdir(parents=True)
         jobs = [(utterance, str(new_corpus), str(new_alignments)) for utterance in utterances]
         seconds = dict(progress(_run(jobs, nj), "synthesise", total=len(jobs)))
         _write_tables(new_corpus, utterances, seconds)
-        write_json(new_corpus / MARKER, made_with)
+        for target in (new_corpus, new_alignments):
+            write_json(target / MARKER, made_with)
     return corpus
 
 
@@ -262,6 +263,8 @@ def _write_tables(corpus: Path, utterances: List[Utterance], seconds: Dict[str, 
     ]
     for part in PARTS:
         for speaker in speakers(part):
+            if speaker.id not in minutes:
+                continue
             voice = speaker.voice
             table.append(
                 f"{speaker.id:<5}| {speaker.sex} | {part:<17}| {minutes[speaker.id]:<6.2f}|"

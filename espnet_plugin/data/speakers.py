@@ -50,6 +50,8 @@ def speakers(part: str) -> List[Speaker]:
     Raises:
         ValueError: there is no such part (see ``PARTS``).
     """
+    if part not in PARTS:
+        raise ValueError(f"the mini corpus has no part {part!r}; there are {', '.join(PARTS)}")
     first = 9001 + sum(len(_VOICES[before]) for before in PARTS[: PARTS.index(part)])
     female = ("f", "Annie", "steph", "aunty", "linda")
     return [

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import List, NamedTuple, Tuple
 
 from espnet_plugin.data.espeak import Speech
-from espnet_plugin.data.phones import SILENCE, Phone, from_espeak, merge_silences
-
-# eSpeak closes a plosive for up to 61 ms before its phoneme event; a longer gap is a pause.
-LONGEST_CLOSURE = 0.065
+from espnet_plugin.data.phones import (
+    CONSONANTS,
+    SILENCE,
+    Phone,
+    fold_phone,
+    from_espeak,
+    merge_silences,
+)
 
 
 class _Segment(NamedTuple):
@@ -23,9 +27,10 @@ def word_and_phone_times(
     """The words, and the phones with silences, of ``speech``.
 
     Times are samples at ``rate`` Hz counted from the start of the speech (an event's sample
-    is rounded to the nearest). Phones cover the speech without gaps. A word's first phone
-    starts with the word, closure included, unless eSpeak pauses there for longer than
-    ``LONGEST_CLOSURE``; that pause is silence.
+    is rounded to the nearest). Phones cover the speech without gaps. Where a word's event
+    comes before that of its first phone, what lies between them is the closure of that phone,
+    if it is a consonant, and belongs to it. Before a vowel it is the last consonant of the
+    word before, which eSpeak makes together with the vowel: there the vowel's event counts.
 
     Raises:
         ValueError: a mnemonic that is not mapped to ARPAbet.
@@ -35,7 +40,7 @@ def word_and_phone_times(
         return round(sample * rate / speech.sample_rate)
 
     total = at_rate(len(speech.samples))
-    segments = _segments(speech, language, LONGEST_CLOSURE * speech.sample_rate)
+    segments = _segments(speech, language)
     ends = [at_rate(segment.start) for segment in segments[1:]] + [total]
     words: List[Phone] = []
     phones: List[Phone] = []
@@ -53,8 +58,8 @@ def word_and_phone_times(
     return words, merge_silences(phones)
 
 
-def _segments(speech: Speech, language: str, longest_closure: float) -> List[_Segment]:
-    """Each phoneme event with its start moved to the start of the word it opens."""
+def _segments(speech: Speech, language: str) -> List[_Segment]:
+    """Each phoneme event, and the word it opens."""
     mnemonics = [event.label for event in speech.events if event.kind == "phone"]
     following = iter([*mnemonics[1:], ""])
     segments: List[_Segment] = []
@@ -67,10 +72,8 @@ def _segments(speech: Speech, language: str, longest_closure: float) -> List[_Se
         start, label = event.sample, ""
         if word is not None and phones != (SILENCE,):
             label = word.label
-            if start - word.sample <= longest_closure:
+            if fold_phone(phones[0]) in CONSONANTS:
                 start = word.sample
-            else:
-                segments.append(_Segment(word.sample, (SILENCE,), ""))
             word = None
         segments.append(_Segment(start, phones, label))
     return segments
