@@ -1,7 +1,7 @@
 """Figures of an attention analysis: measures and categories, similarity of blocks, maps.
 
-Colours are told apart with colour-blindness too: cividis and the palette of Okabe and Ito; no
-figure relies on colour alone.
+Colours are told apart with colour-blindness too (cividis, magma, the palette of Okabe and Ito),
+and no figure relies on colour alone.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def plot_measures(report: Dict[str, Any], path: PathLike) -> None:
         for name, colour in CATEGORY_COLOURS.items()
     ]
     legend.legend(handles=patches, loc="upper left", frameon=False, fontsize=10)
-    legend.text(0.02, 0.45, _caption(report), va="top", fontsize=9, transform=legend.transAxes)
+    legend.text(0.02, 0.6, _caption(report), va="top", fontsize=9, transform=legend.transAxes)
     _save(figure, path)
 
 
@@ -196,7 +196,7 @@ def plot_maps(
                 continue
             values = block_maps[head].numpy()
             norm = PowerNorm(0.4, vmin=0.0, vmax=float(values.max()))
-            axes.imshow(values, cmap="cividis", norm=norm, interpolation="antialiased")
+            axes.imshow(values, cmap="magma", norm=norm, interpolation="antialiased")
             axes.set_title(about["heads"][head]["category"], fontsize=8, pad=2)
             axes.tick_params(labelsize=6, length=2)
             if head == 0:
