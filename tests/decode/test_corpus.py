@@ -1,0 +1,208 @@
+"""The command on a data set: files, resumption, failures, ESPnet's options."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from espnet_plugin.bin import asr_inference_k2
+from espnet_plugin.decode.data import SpeechData, model_rate, read_ids
+from espnet_plugin.decode.journal import Journal
+from espnet_plugin.stacks.batches import DataError
+
+FILES = ("text", "token", "token_int", "score")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """Five recordings of noise; the fourth is empty."""
+    generator = np.random.default_rng(3)
+    lines = []
+    for name, size in zip("bacde", (24000, 12000, 16000, 0, 1000), strict=True):
+        path = tmp_path / "data" / f"{name}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, generator.normal(0, 0.1, size), 16000)
+        lines.append(f"utt-{name} {path}\n")
+    (tmp_path / "data" / "wav.scp").write_text("".join(lines))
+    return tmp_path / "data"
+
+
+def command(*words: object) -> None:
+    asr_inference_k2.main([str(word) for word in ("--num_workers", 0, *words)])
+
+
+def results(directory: Path) -> dict[str, list[str]]:
+    return {
+        f: (directory / "1best_recog" / f).read_text(encoding="utf-8").splitlines() for f in FILES
+    }
+
+
+def ids(lines: list[str]) -> list[str]:
+    return [line.split(" ")[0] for line in lines]
+
+
+def test_greedy_writes_every_utterance_in_order(tiny_experiment, data_dir, tmp_path) -> None:
+    with open(data_dir / "wav.scp", "a") as stream:
+        stream.write("utt-gone /nowhere/gone.wav\n")
+    out = tmp_path / "out"
+    command("--exp_dir", tiny_experiment, "--data_dir", data_dir, "--output_dir", out,
+            "--method", "greedy")  # fmt: skip
+    found = results(out)
+    names = ["utt-b", "utt-a", "utt-c", "utt-d", "utt-e", "utt-gone"]
+    assert all(ids(lines) == names for lines in found.values())
+    assert found["text"][3] == "utt-d " and found["score"][3] == "utt-d 0.0"
+    assert found["score"][5] == "utt-gone -inf"
+    summary = json.loads((out / "rtf.json").read_text())
+    assert list(summary["failed"]) == ["utt-gone"]
+    assert summary["audio_seconds"] == pytest.approx(53000 / 16000)
+    expected = (summary["encoder_seconds"] + summary["search_seconds"]) * 16000 / 53000
+    assert summary["rtf"] == pytest.approx(expected, abs=1e-4)
+    assert not (out / ".decoding.jsonl").exists()
+
+
+def test_a_stopped_job_goes_on(tiny_experiment, data_dir, tmp_path, monkeypatch) -> None:
+    from espnet_plugin.decode.decoder import CtcDecoder
+
+    options = ["--exp_dir", tiny_experiment, "--data_dir", data_dir, "--method", "greedy",
+               "--batch_size", 1]  # fmt: skip
+    command(*options, "--output_dir", tmp_path / "whole")
+    decode = CtcDecoder.decode
+    seen: list[str] = []
+
+    def stopping(self, waveforms, names=None):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.extend(names)
+        return decode(self, waveforms, names)
+
+    monkeypatch.setattr(CtcDecoder, "decode", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        command(*options, "--output_dir", tmp_path / "out")
+    assert not (tmp_path / "out" / "1best_recog").exists()
+    again: list[str] = []
+
+    def watching(self, waveforms, names=None):
+        again.extend(names)
+        return decode(self, waveforms, names)
+
+    monkeypatch.setattr(CtcDecoder, "decode", watching)
+    command(*options, "--output_dir", tmp_path / "out")
+    assert len(seen) == 2 and len(again) == 3 and not set(seen) & set(again)
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+
+
+def test_journal_of_another_job_is_not_used(tmp_path) -> None:
+    one = Journal(tmp_path / "journal", {"beam": 8})
+    one.add({"results": {}})
+    assert Journal(tmp_path / "journal", {"beam": 8}).entries == [{"results": {}}]
+    assert Journal(tmp_path / "journal", {"beam": 9}).entries == []
+    torn = Journal(tmp_path / "journal", {"beam": 9})
+    torn.add({"results": {"a": 1}})
+    with open(tmp_path / "journal", "a") as stream:
+        stream.write('{"results": {"b"')
+    assert Journal(tmp_path / "journal", {"beam": 9}).entries == [{"results": {"a": 1}}]
+
+
+def test_espnets_command_line(tiny_experiment, data_dir, tmp_path) -> None:
+    """What asr.sh writes, in two jobs; the files joined are those of one job."""
+    pytest.importorskip("k2", reason="k2 is not installed for this torch")
+    k2_config = tmp_path / "k2.yaml"
+    k2_config.write_text("search_beam_size: 20\noutput_beam_size: 8\nnum_paths: 300\n")
+    joined: dict[str, list[str]] = {name: [] for name in FILES}
+    scp = (data_dir / "wav.scp").read_text().splitlines()
+    for job, lines in enumerate((scp[:2], scp[2:])):
+        keys = tmp_path / f"keys.{job}.scp"
+        keys.write_text("\n".join(lines) + "\n")
+        out = tmp_path / f"output.{job}"
+        command("--batch_size", 1, "--ngpu", 0,
+                "--data_path_and_name_and_type", f"{data_dir}/wav.scp,speech,sound",
+                "--key_file", keys, "--asr_train_config", tiny_experiment / "config.yaml",
+                "--asr_model_file", tiny_experiment / "valid.loss.ave.pth", "--output_dir", out,
+                "--is_ctc_decoding", "true", "--use_nbest_rescoring", "false",
+                "--num_paths", 1000, "--nll_batch_size", 100, "--k2_config", k2_config,
+                "--lattice_dir", tmp_path / "lattices")  # fmt: skip
+        for name, rows in results(out).items():
+            joined[name] += rows
+    out = tmp_path / "one"
+    command("--exp_dir", tiny_experiment, "--data_dir", data_dir, "--output_dir", out,
+            "--batch_size", 1)  # fmt: skip
+    assert joined == results(out)
+    from espnet_plugin.decode import best_paths, load_lattice
+
+    for line in joined["token_int"][:3]:
+        name, *tokens = line.split()
+        for directory in (tmp_path / "lattices", out / "lattices"):
+            assert best_paths(load_lattice(directory, name))[0] == [list(map(int, tokens))]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--use_nbest_rescoring", "true"], "--use_nbest_rescoring True: not used"),
+        (["--lm_file", "lm.pth"], "--lm_file lm.pth: not used"),
+        (["--penalty", "0.5"], "--penalty 0.5"),
+        (["--nbest", "10"], "--nbest 10"),
+        (["--ctc_weight", "0.3"], "--ctc_weight 0.3"),
+        (["--method", "greedy", "--lattice_dir", "x"], "--lattice_dir"),
+        (["--model_tag", "some/model"], "name one model"),
+        (["--data_path_and_name_and_type", "a,speech,sound"], "--data_dir"),
+        (["--search_beam", "0"], "search_beam must be above 0"),
+    ],
+)
+def test_what_has_no_effect_is_refused(words, message, tiny_experiment, data_dir, tmp_path) -> None:
+    with pytest.raises(SystemExit, match="asr_inference_k2: .*" + message):
+        command("--exp_dir", tiny_experiment, "--data_dir", data_dir, "--output_dir",
+                tmp_path / "out", *words)  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [({"lang_dir": "lang"}, "--lang_dir lang"), ({"beam": 3}, "unknown option beam")],
+)
+def test_k2_config_is_checked(values, message, tiny_experiment, data_dir, tmp_path) -> None:
+    (tmp_path / "k2.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(SystemExit, match=message):
+        command("--exp_dir", tiny_experiment, "--data_dir", data_dir, "--output_dir",
+                tmp_path / "out", "--k2_config", tmp_path / "k2.yaml")  # fmt: skip
+
+
+def test_data_errors_name_the_utterance(data_dir) -> None:
+    scp = str(data_dir / "wav.scp")
+    with pytest.raises(DataError, match="no utt-x"):
+        SpeechData((scp, "speech", "sound"), ["utt-a", "utt-x"], 60.0)
+    with pytest.raises(DataError, match="utt-b: .* has 16000 samples/s, but .* 8000"):
+        SpeechData((scp, "speech", "sound"), ["utt-b"], 60.0, rate=8000)
+    with open(scp, "a") as stream:
+        stream.write("utt-a elsewhere.wav\n")
+    with pytest.raises(DataError, match="utt-a is there twice"):
+        read_ids(scp)
+
+
+def test_nothing_readable_is_an_error(tiny_experiment, tmp_path) -> None:
+    (tmp_path / "wav.scp").write_text("utt-1 /nowhere/1.wav\n")
+    with pytest.raises(SystemExit, match="no utterance could be read; utt-1"):
+        command("--exp_dir", tiny_experiment, "--data_dir", tmp_path, "--output_dir",
+                tmp_path / "out", "--method", "greedy")  # fmt: skip
+
+
+def test_batches_are_planned_by_duration(data_dir) -> None:
+    names = ["utt-a", "utt-b", "utt-c", "utt-d", "utt-e"]
+    data = SpeechData((str(data_dir / "wav.scp"), "speech", "sound"), names, max_seconds=2.5)
+    assert data.batches == [["utt-b"], ["utt-c", "utt-a"], ["utt-e"], ["utt-d"]]
+    batch = data[1]
+    assert batch.names == ["utt-c", "utt-a"] and batch.seconds == pytest.approx(28000 / 16000)
+    assert [len(array) for array in batch.arrays] == [16000, 12000]
+
+
+@pytest.mark.parametrize("fs, rate", [("16k", 16000), (8000, 8000), (None, None)])
+def test_rate_of_a_configuration(fs, rate) -> None:
+    import argparse
+
+    conf = {} if fs is None else {"fs": fs}
+    assert model_rate(argparse.Namespace(frontend_conf=conf)) == rate
