@@ -107,6 +107,7 @@ if [ -z "${python}" ]; then
     fi
 fi
 export PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}}
+[ -t 2 ] || export TQDM_DISABLE=1 # bars of other libraries: in a terminal only
 export OMP_NUM_THREADS=${num_threads}
 # Keep freed memory in the process: returning it to the system and taking it back for every
 # layer costs a large part of a training step on CPU.
@@ -322,7 +323,7 @@ if wanted 10; then
         set=${test_sets%% *}
         head -n 4 "${dump}/${set}/wav.scp" > "${expdir}/packed/check.scp"
         # shellcheck disable=SC2086
-        espnet asr_inference_k2 --config "${k2_config}" --model_file "${zip}" \
+        espnet asr_inference_k2 --config "${k2_config}" --model_tag "${zip}" \
             --data_dir "${dump}/${set}" --key_file "${expdir}/packed/check.scp" \
             --output_dir "${zip%.zip}_check" ${inference_args}
         awk 'NR == FNR { keep[$1]; next } $1 in keep' "${expdir}/packed/check.scp" \
