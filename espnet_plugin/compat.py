@@ -66,6 +66,24 @@ def conformer_takes(option: str) -> bool:
     return option in inspect.signature(ConformerEncoder.__init__).parameters
 
 
+def being_compiled() -> bool:
+    """Whether torch.compile is reading the calling code (never before torch 2.1)."""
+    import torch
+
+    compiler = getattr(torch, "compiler", None)
+    return compiler is not None and compiler.is_compiling()
+
+
+def cpu_autocast() -> bool:
+    """Whether operations on the CPU run under autocast."""
+    import torch
+
+    try:
+        return bool(torch.is_autocast_enabled("cpu"))
+    except TypeError:  # before torch 2.4
+        return bool(torch.is_autocast_cpu_enabled())
+
+
 def torch_load(path: str | os.PathLike[str], map_location: Any = "cpu") -> Any:
     """``torch.load`` that runs no code from the file (``weights_only=True``).
 

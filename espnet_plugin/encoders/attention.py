@@ -17,6 +17,9 @@ from espnet2.asr.encoder.conformer_encoder import (
 )
 from torch import Tensor
 
+from espnet_plugin.encoders import onednn
+from espnet_plugin.encoders.chunked_attention import chunked_maps, chunked_mix
+
 MapHook = Callable[[Tensor, Optional[Tensor]], None]
 
 
@@ -55,13 +58,15 @@ class ReuseAttention(MultiHeadedAttention):
 
         Args:
             maps: (B, H, T, T).
-            value: (B, H, T, d_k).
+            value: (B, T, H * d_k).
 
         Returns:
             (B, T, size).
         """
-        mixed = torch.matmul(maps, value).transpose(1, 2)
-        return self.linear_out(mixed.reshape(mixed.size(0), mixed.size(1), self.h * self.d_k))
+        if onednn.usable(value) and maps.dtype == value.dtype:
+            return self.linear_out(chunked_mix(maps, value))
+        mixed = torch.matmul(maps, self.heads(value)).transpose(1, 2)
+        return self.linear_out(mixed.reshape(value.shape))
 
     def show(self, maps: Tensor, mask: Optional[Tensor]) -> None:
         """Hand the map to whoever asked for it."""
@@ -110,6 +115,8 @@ class LeaderAttention(ReuseAttention):
         Returns:
             (B, H, T, T), rows sum to 1, zero where a key is padded.
         """
+        if onednn.usable(x) and not self.zero_triu:
+            return chunked_maps(self, x, pos_emb, mask)
         scores = self.scores(x, pos_emb)
         if mask is not None:
             # softmax makes exact zeros of them, as every row has a real key
@@ -155,7 +162,7 @@ class LeaderAttention(ReuseAttention):
         """
         maps = self.maps(x, pos_emb, mask)
         self.show(maps, mask)
-        value = self.heads(self.linear_v(x))
+        value = self.linear_v(x)
         maps = self.dropout(maps).to(value.dtype)
         return self.apply_map(maps, value), maps
 
@@ -190,7 +197,7 @@ class FollowerAttention(ReuseAttention):
             The output (B, T, size), and the same map.
         """
         self.show(maps, mask)
-        return self.apply_map(maps, self.heads(self.linear_v(x))), maps
+        return self.apply_map(maps, self.linear_v(x)), maps
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         for key in [key for key in state_dict if key.startswith(prefix)]:

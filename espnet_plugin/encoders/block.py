@@ -62,9 +62,10 @@ class ReuseEncoderLayer(EncoderLayer):
             x = self.norm_mha(x)
         attended, maps = self.self_attn(x, pos_emb, mask, maps)
         if self.concat_after:
-            x = residual + scale * self.concat_linear(torch.cat((x, attended), dim=-1))
+            attended = self.concat_linear(torch.cat((x, attended), dim=-1))
         else:
-            x = residual + scale * self.dropout(attended)
+            attended = self.dropout(attended)
+        x = torch.add(residual, attended, alpha=scale)
         if not self.normalize_before:
             x = self.norm_mha(x)
 
@@ -76,14 +77,14 @@ class ReuseEncoderLayer(EncoderLayer):
                 x = self.conv_module(x, mask_pad=mask)
             else:
                 x = self.conv_module(x)
-            x = residual + scale * self.dropout(x)
+            x = torch.add(residual, self.dropout(x), alpha=scale)
             if not self.normalize_before:
                 x = self.norm_conv(x)
 
         residual = x
         if self.normalize_before:
             x = self.norm_ff(x)
-        x = residual + scale * self.ff_scale * self.dropout(self.feed_forward(x))
+        x = torch.add(residual, self.dropout(self.feed_forward(x)), alpha=scale * self.ff_scale)
         if not self.normalize_before:
             x = self.norm_ff(x)
 
@@ -97,7 +98,8 @@ class ReuseEncoderLayer(EncoderLayer):
         residual = x
         if self.normalize_before:
             x = self.norm_ff_macaron(x)
-        x = residual + scale * self.ff_scale * self.dropout(self.feed_forward_macaron(x))
+        x = self.dropout(self.feed_forward_macaron(x))
+        x = torch.add(residual, x, alpha=scale * self.ff_scale)
         if not self.normalize_before:
             x = self.norm_ff_macaron(x)
         return x

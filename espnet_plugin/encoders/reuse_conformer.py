@@ -16,12 +16,12 @@ from espnet2.asr.encoder.conformer_encoder import (
     Conv2dSubsampling8,
     TooShortUttError,
     check_short_utt,
-    make_pad_mask,
     trim_by_ctc_posterior,
 )
 from torch import Tensor
 
 from espnet_plugin.encoders.block import ReuseEncoderLayer
+from espnet_plugin.encoders.faster import faster
 from espnet_plugin.encoders.groups import ReuseGroups
 from espnet_plugin.encoders.groups import reuse_groups as explicit_groups
 
@@ -64,6 +64,7 @@ class ReuseConformerEncoder(ConformerEncoder):
                 self.encoders[index] = ReuseEncoderLayer(
                     self.encoders[index], follows=index > group[0], keep_maps=index < group[-1]
                 )
+        faster(self)
 
     def forward(
         self,
@@ -92,7 +93,8 @@ class ReuseConformerEncoder(ConformerEncoder):
             TooShortUttError: the input is too short for the subsampling.
         """
         if masks is None:
-            masks = make_pad_mask(ilens).to(xs_pad.device)
+            ilens = ilens.to(xs_pad.device)
+            masks = torch.arange(xs_pad.size(1), device=xs_pad.device) >= ilens[:, None]
         x, pos_emb, masks = self._embed(xs_pad, ~masks[:, None, :])
         mask = mask_or_none(masks)
 
@@ -103,10 +105,11 @@ class ReuseConformerEncoder(ConformerEncoder):
             if index in self.interctc_layer_idx:
                 out = self.after_norm(x) if self.normalize_before else x
                 hidden.append((index, out))
+                posterior = None if ctc is None else ctc.softmax(out)
                 if self.interctc_use_conditioning:
-                    x = x + self.conditioning_layer(ctc.softmax(out))
-                if self.ctc_trim and ctc is not None:
-                    x, masks, pos_emb = trim_by_ctc_posterior(x, ctc.softmax(out), masks, pos_emb)
+                    x = x + self.conditioning_layer(posterior)
+                if self.ctc_trim and posterior is not None:
+                    x, masks, pos_emb = trim_by_ctc_posterior(x, posterior, masks, pos_emb)
                     mask = mask_or_none(masks)
                     maps = trim_maps(maps, masks)
             elif return_all_hs and not self.interctc_layer_idx:
