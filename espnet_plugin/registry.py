@@ -94,7 +94,7 @@ def _add_encoders(module: ModuleType) -> None:
         if name != name.lower():
             raise ValueError(f"encoder name {name!r}: ESPnet wants lower case")
         if not issubclass(encoder, choices.base_type):
-            raise TypeError(f"encoder {name!r}: {target} is not a {choices.base_type.__name__}")
+            raise TypeError(f"encoder {name!r}: {target} is no {choices.base_type.__name__}")
         present = choices.classes.setdefault(name, encoder)
         if present is not encoder:
             raise ValueError(

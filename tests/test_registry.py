@@ -75,7 +75,7 @@ def test_a_clash_fails_the_import_of_a_task(classes, monkeypatch):
 
 def test_a_class_that_is_no_encoder_is_refused(classes, monkeypatch):
     monkeypatch.setitem(registry.ENCODERS, "broken", "torch.nn:Linear")
-    with pytest.raises(TypeError, match="encoder 'broken': torch.nn:Linear is not a AbsEncoder"):
+    with pytest.raises(TypeError, match="encoder 'broken': torch.nn:Linear is no AbsEncoder"):
         register()
     assert "broken" not in classes
 

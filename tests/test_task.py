@@ -47,6 +47,7 @@ def arguments(tmp_path):
     return build
 
 
+@pytest.mark.timeout(600)  # ten seconds on a machine with nothing else to do
 def test_a_spawned_process_builds_the_model(arguments):
     """As multi-GPU training does it: main_worker is pickled into a process that starts afresh."""
     args = arguments("spawned")
