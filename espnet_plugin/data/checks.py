@@ -6,7 +6,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 from espnet_plugin.progress import progress
 
@@ -68,22 +68,32 @@ class Utterance:
 
 @dataclass
 class Checked:
-    """What :func:`check_corpus` found: utterances fit for use, and problems with the others."""
+    """What :func:`check_corpus` found.
+
+    Attributes:
+        utterances: those fit for use, sorted by id within their parts.
+        problems: with the others, sorted by file.
+        seen: all utterance ids of each part, sound, damaged or not wanted.
+    """
 
     utterances: List[Utterance] = field(default_factory=list)
     problems: List[Problem] = field(default_factory=list)
+    seen: Dict[str, Set[str]] = field(default_factory=dict)
 
 
-def check_corpus(corpus_dir: Union[str, Path], parts: Sequence[str], nj: int = 1) -> Checked:
-    """Check transcripts and decode all audio of ``parts``.
+def check_corpus(
+    corpus_dir: Union[str, Path],
+    parts: Sequence[str],
+    nj: int = 1,
+    wanted: Optional[Callable[[str, str], bool]] = None,
+) -> Checked:
+    """Check transcripts and decode the audio of ``parts``.
 
     Args:
         corpus_dir: the directory that holds the parts.
         parts: names of directories in it.
         nj: threads that decode.
-
-    Returns:
-        Utterances (sorted by id within their parts) and problems (sorted by file).
+        wanted: told a part and an utterance id, whether to check that utterance; all if None.
 
     Raises:
         FileNotFoundError: a part is not there or holds no transcripts.
@@ -92,7 +102,8 @@ def check_corpus(corpus_dir: Union[str, Path], parts: Sequence[str], nj: int = 1
     problems: List[Problem] = []
     texts: Dict[str, List[Tuple[str, str, str]]] = defaultdict(list)  # id: (part, where, text)
     audio: Dict[str, List[Path]] = defaultdict(list)
-    broken_lines = set()
+    broken_lines: Dict[str, Set[str]] = defaultdict(set)  # id: parts
+    unwanted: Set[str] = set()
     for part in parts:
         transcripts = sorted((corpus / part).rglob("*.trans.txt"))
         if not transcripts:
@@ -103,21 +114,30 @@ def check_corpus(corpus_dir: Union[str, Path], parts: Sequence[str], nj: int = 1
             for utterance, where, text, problem in _read_transcript(path):
                 if problem is not None:
                     problems.append(problem)
-                    broken_lines.add(utterance)
+                    broken_lines[utterance].add(part)
                 else:
                     texts[utterance].append((part, where, text))
         for path in sorted((corpus / part).rglob("*.flac")):
             audio[path.stem].append(path)
 
+    checked = Checked(problems=problems, seen={part: set() for part in parts})
+    for name in {*texts, *audio, *broken_lines}:
+        places = {part for part, _, _ in texts[name]} | broken_lines.get(name, set())
+        places |= {path.relative_to(corpus).parts[0] for path in audio[name]}
+        for part in places:
+            checked.seen[part].add(name)
+        if wanted is not None and not any(wanted(part, name) for part in places):
+            unwanted.add(name)
+    problems[:] = [problem for problem in problems if problem.utterance not in unwanted]
+
     candidates: List[Utterance] = []
-    for name in sorted({*texts, *audio}):
+    for name in sorted({*texts, *audio} - unwanted):
         found = _match(name, texts[name], audio[name], name in broken_lines)
         problems += found
         if not found and name not in broken_lines:
             part, _, text = texts[name][0]
             candidates.append(Utterance(name, part, audio[name][0], text, 0))
 
-    checked = Checked(problems=problems)
     with ThreadPoolExecutor(max(1, nj)) as pool:
         decoded = progress(pool.map(_decode, candidates), "check audio", len(candidates))
         for candidate, result in zip(candidates, decoded, strict=True):

@@ -7,6 +7,7 @@ sets["dev_clean"]  # a lhotse CutSet
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import tempfile
@@ -20,7 +21,7 @@ from espnet_plugin.data.alignments import load_alignment, textgrid_path
 from espnet_plugin.data.checks import BadDataError, Problem, Utterance, check_corpus
 from espnet_plugin.data.kaldi import write_kaldi_dir
 from espnet_plugin.data.perturb import perturb_speed
-from espnet_plugin.data.split import apply_split, default_split, load_split, split_parts
+from espnet_plugin.data.split import apply_split, default_split, in_split, load_split, split_parts
 
 logger = logging.getLogger(__name__)
 PathLike = Union[str, Path]
@@ -160,14 +161,13 @@ def prepare(
         parts = split_parts(chosen) if chosen is not None else find_parts(corpus_dir)
     chosen = chosen if chosen is not None else default_split(parts)
     _protect(Path(corpus_dir), out, chosen)
-    checked = check_corpus(corpus_dir, parts, nj)
+    checked = check_corpus(corpus_dir, parts, nj, functools.partial(in_split, chosen))
     if checked.problems:
         error = BadDataError(checked.problems)
         if not skip_bad:
             raise error
         logger.warning("left out: %s", error)
-    bad = [problem.utterance for problem in checked.problems if problem.utterance]
-    sets = apply_split(chosen, checked.utterances, bad)
+    sets = apply_split(chosen, checked.utterances, checked.seen)
     cuts = {
         name: read_utterances(utterances, corpus_dir, alignments_dir, nj)
         for name, utterances in sets.items()

@@ -12,7 +12,7 @@ sets:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Set, Union
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Union
 
 import yaml
 
@@ -72,40 +72,54 @@ def split_parts(split: Dict[str, List[Dict[str, Any]]]) -> List[str]:
     return list(dict.fromkeys(item["part"] for items in split.values() for item in items))
 
 
+def _ids(utterance: str) -> Set[str]:
+    """The utterance's speaker, chapter and own id."""
+    return {utterance, utterance.rsplit("-", 1)[0], utterance.split("-")[0]}
+
+
+def _chosen(selection: Dict[str, Any], part: str, utterance: str) -> bool:
+    include, ids = set(selection["include"]), _ids(utterance)
+    return (
+        part == selection["part"]
+        and (not include or bool(ids & include))
+        and not ids & set(selection["exclude"])
+    )
+
+
+def in_split(split: Dict[str, List[Dict[str, Any]]], part: str, utterance: str) -> bool:
+    """Whether any set of ``split`` takes the utterance (an id) of ``part``."""
+    return any(_chosen(item, part, utterance) for items in split.values() for item in items)
+
+
 def apply_split(
     split: Dict[str, List[Dict[str, Any]]],
     utterances: Sequence[Utterance],
-    skipped: Sequence[str] = (),
+    seen: Mapping[str, Iterable[str]],
 ) -> Dict[str, List[Utterance]]:
     """The utterances of each set.
 
     Args:
         split: from :func:`load_split` or :func:`default_split`.
         utterances: those fit for use.
-        skipped: ids of damaged utterances, which a split may name.
+        seen: all utterance ids of each part, damaged ones included: a split may name them.
 
     Raises:
         ValueError: an id that the corpus does not have, an utterance in two sets, an empty set.
     """
+    known = {part: {i for name in names for i in _ids(name)} for part, names in seen.items()}
     sets: Dict[str, List[Utterance]] = {}
     owner: Dict[str, str] = {}
     for name, selections in split.items():
         chosen: Dict[str, Utterance] = {}
         for selection in selections:
-            here = [u for u in utterances if u.part == selection["part"]]
-            known: Set[str] = {i for u in here for i in (u.speaker, u.chapter, u.id)}
-            known |= {i for s in skipped for i in (s, s.rsplit("-", 1)[0], s.split("-")[0])}
+            part = selection["part"]
             for item in selection["include"] + selection["exclude"]:
-                if item not in known:
+                if item not in known.get(part, set()):
                     raise ValueError(
-                        f"set {name}: {selection['part']} has no speaker, chapter or utterance"
-                        f" {item!r}; correct the split"
+                        f"set {name}: {part} has no speaker, chapter or utterance {item!r};"
+                        " correct the split"
                     )
-            include, exclude = set(selection["include"]), set(selection["exclude"])
-            for u in here:
-                ids = {u.speaker, u.chapter, u.id}
-                if (not include or ids & include) and not ids & exclude:
-                    chosen[u.id] = u
+            chosen.update({u.id: u for u in utterances if _chosen(selection, u.part, u.id)})
         for utterance_id in chosen:
             if utterance_id in owner:
                 raise ValueError(

@@ -93,6 +93,21 @@ def test_each_kind_of_damage_is_reported_at_once(real_chapter):
     assert all(name in report for name in found)
 
 
+def test_what_is_not_wanted_is_not_checked(real_chapter):
+    """Nobody should wait for 100 hours to be decoded for the sake of four speakers."""
+    flacs = sorted(real_chapter.glob("*.flac"))
+    flacs[0].write_bytes(b"")
+    flacs[1].write_bytes(b"")
+    edit(real_chapter, lambda lines: [*lines[:2], lines[2].split()[0], *lines[3:]])
+    wanted = {path.stem for path in flacs[1:2] + flacs[5:]}
+    checked = check_corpus(
+        real_chapter.parents[2], ["test-other"], wanted=lambda part, name: name in wanted
+    )
+    assert [problem.utterance for problem in checked.problems] == [flacs[1].stem]
+    assert [utterance.id for utterance in checked.utterances] == [p.stem for p in flacs[5:]]
+    assert checked.seen == {"test-other": {path.stem for path in flacs}}
+
+
 @pytest.mark.parametrize("keep", [0.05, 0.3, 0.7, 0.95, 0.999])
 def test_truncation_is_found_wherever_it_is(real_chapter, keep):
     path = sorted(real_chapter.glob("*.flac"))[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from espnet_plugin.data.checks import Utterance
-from espnet_plugin.data.split import apply_split, default_split, load_split, split_parts
+from espnet_plugin.data.split import apply_split, default_split, in_split, load_split, split_parts
 
 PART = "train-clean-100"
 UTTERANCES = [
@@ -13,6 +13,7 @@ UTTERANCES = [
     for chapter in ("11-100", "11-101", "12-200")
     for number in range(3)
 ] + [Utterance("30-1-0000", "test-other", Path("y.flac"), "B", 1)]
+SEEN = {PART: {u.id for u in UTTERANCES if u.part == PART}, "test-other": {"30-1-0000"}}
 
 
 def split_file(tmp_path, text):
@@ -37,7 +38,7 @@ sets:
     )
     split = load_split(path)
     assert split_parts(split) == [PART, "test-other"]
-    sets = apply_split(split, UTTERANCES)
+    sets = apply_split(split, UTTERANCES, SEEN)
     assert [utterance.id for utterance in sets["train"]] == [
         "11-100-0000",
         "11-100-0001",
@@ -49,7 +50,7 @@ sets:
 
 
 def test_default_is_a_set_for_each_part():
-    sets = apply_split(default_split([PART, "test-other"]), UTTERANCES)
+    sets = apply_split(default_split([PART, "test-other"]), UTTERANCES, SEEN)
     assert {name: len(chosen) for name, chosen in sets.items()} == {
         "train_clean_100": 9,
         "test_other": 1,
@@ -79,16 +80,25 @@ def select(**keys):
 
 def test_an_utterance_belongs_to_one_set():
     with pytest.raises(ValueError, match="11-100-0001 is in the sets a and b"):
-        apply_split({"a": select(include=["11-100-0001"]), "b": select(include=["11"])}, UTTERANCES)
+        apply_split(
+            {"a": select(include=["11-100-0001"]), "b": select(include=["11"])}, UTTERANCES, SEEN
+        )
 
 
 def test_ids_must_exist_unless_their_utterance_was_damaged():
     with pytest.raises(ValueError, match="set a: .* no speaker, chapter or utterance '99'"):
-        apply_split({"a": select(include=["99"])}, UTTERANCES)
+        apply_split({"a": select(include=["99"])}, UTTERANCES, SEEN)
+    seen = {PART: SEEN[PART] | {"99-1-0000"}}
     wanted = {"a": select(include=["11", "99-1-0000"])}
-    assert len(apply_split(wanted, UTTERANCES, skipped=["99-1-0000"])["a"]) == 6
+    assert len(apply_split(wanted, UTTERANCES, seen)["a"]) == 6
     with pytest.raises(ValueError, match="set a has no utterances"):
-        apply_split({"a": select(include=["99"])}, UTTERANCES, skipped=["99-1-0000"])
+        apply_split({"a": select(include=["99"])}, UTTERANCES, seen)
+
+
+def test_in_split():
+    split = {"a": select(include=["11"], exclude=["11-101"]), "b": select(include=["12-200-0001"])}
+    taken = [u.id for u in UTTERANCES if in_split(split, u.part, u.id)]
+    assert taken == ["11-100-0000", "11-100-0001", "11-100-0002", "12-200-0001"]
 
 
 def test_librispeech_subset_follows_its_rule(repo_root):
