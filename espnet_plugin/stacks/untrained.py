@@ -32,7 +32,7 @@ def create_untrained(
     from espnet_plugin.task import ASRTask
 
     parser = ASRTask.get_parser()
-    parser.set_defaults(normalize="utterance_mvn", **config)
+    parser.set_defaults(**{"normalize": "utterance_mvn", **config})
     args = parser.parse_args([])
     args.token_list = list(token_list)
     with torch.random.fork_rng(devices=[]):
