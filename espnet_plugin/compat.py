@@ -78,8 +78,9 @@ def cpu_autocast() -> bool:
     """Whether operations on the CPU run under autocast."""
     import torch
 
+    enabled: Any = torch.is_autocast_enabled
     try:
-        return bool(torch.is_autocast_enabled("cpu"))
+        return bool(enabled("cpu"))
     except TypeError:  # before torch 2.4
         return bool(torch.is_autocast_cpu_enabled())
 

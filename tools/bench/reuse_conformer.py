@@ -137,7 +137,7 @@ def take_turns(
 def compare(measured: Dict[str, Dict[str, Any]], name: str) -> Dict[str, float]:
     """How many times faster reuse is than ``name``: by medians, and the middle half of turns."""
     theirs, ours = measured[name]["seconds"], measured["reuse"]["seconds"]
-    turns = sorted(a / b for a, b in zip(theirs, ours))
+    turns = sorted(a / b for a, b in zip(theirs, ours, strict=True))
     quarter = len(turns) // 4
     return {
         "ratio": statistics.median(theirs) / statistics.median(ours),
