@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +74,13 @@ def write_experiment(
         normalize="utterance_mvn",
         normalize_conf={},
         encoder=encoder,
-        encoder_conf={**ENCODER_CONF, **(encoder_conf or {})},
+        encoder_conf={**(ENCODER_CONF if "conformer" in encoder else {}), **(encoder_conf or {})},
         decoder=None,
         model_conf={"ctc_weight": 1.0},
         input_size=None,
         init=None,
     )
     (directory / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    import argparse
-
     torch.manual_seed(seed)
     model = ASRTask.build_model(argparse.Namespace(**config))
     with torch.no_grad():

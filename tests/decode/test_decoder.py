@@ -67,6 +67,24 @@ def test_intermediate_ctc_outputs(tmp_path: Path, waveforms) -> None:
     torch.testing.assert_close(log_probs, decoder.model.ctc.log_softmax(encoded[0]).detach())
 
 
+SMALL = {"output_size": 16, "attention_heads": 2, "num_blocks": 2, "dropout_rate": 0.0}
+
+
+@pytest.mark.parametrize(
+    "encoder, conf",
+    [
+        ("transformer", {**SMALL, "linear_units": 32}),
+        ("e_branchformer", {**SMALL, "cgmlp_linear_units": 32, "linear_units": 32}),
+        ("reuse_conformer", {"reuse_groups": 2}),
+    ],
+)
+def test_other_encoders(encoder: str, conf: dict, tmp_path: Path, waveforms) -> None:
+    directory = write_experiment(tmp_path / "asr", encoder=encoder, encoder_conf=conf)
+    results = CtcDecoder.from_experiment(directory, method="greedy")(waveforms)
+    assert all(np.isfinite(result.score) for result in results)
+    assert [bool(result.token_ids) for result in results] == [True] * 4 + [False] * 2
+
+
 def test_blank_bias_moves_the_blank(tiny_experiment: Path, waveforms) -> None:
     plain = CtcDecoder.from_experiment(tiny_experiment, method="greedy")
     biased = CtcDecoder.from_experiment(tiny_experiment, method="greedy", blank_bias=-100.0)

@@ -113,12 +113,32 @@ def test_tables() -> None:
     ]
 
 
-def test_units_are_espnets(tmp_path: Path) -> None:
-    assert Tokenizer("wer")("  a  bc ") == ["a", "bc"]
-    assert Tokenizer("cer")("a  bc") == ["a", "<space>", "b", "c"]
-    assert Tokenizer("cer")("") == []
+@pytest.fixture(scope="module")
+def bpemodel(tmp_path_factory: pytest.TempPathFactory) -> str:
+    import sentencepiece
+
+    directory = tmp_path_factory.mktemp("bpe")
+    (directory / "s.txt").write_text("a b c\nc b a\na c b b\n" * 30)
+    sentencepiece.SentencePieceTrainer.Train(
+        input=str(directory / "s.txt"), model_prefix=str(directory / "bpe"), vocab_size=8,
+        model_type="bpe", minloglevel=2)  # fmt: skip
+    return str(directory / "bpe.model")
+
+
+def test_units_are_espnets(bpemodel: str) -> None:
+    from espnet2.text.build_tokenizer import build_tokenizer
+
+    for unit, kind in (("wer", "word"), ("cer", "char"), ("ter", "bpe")):
+        theirs = build_tokenizer(token_type=kind, bpemodel=bpemodel if unit == "ter" else None)
+        ours = Tokenizer(unit, bpemodel)
+        for text in ("a bc c", "ABBA it's ÄÖ 一二", "a"):
+            assert ours(text) == theirs.text2tokens(text)
+        assert ours("") == ours("  ") == []
+        assert ours(" a  bc ") == ours("a bc")
     with pytest.raises(ValueError, match="unit must be one of"):
         Tokenizer("per")
+    with pytest.raises(ValueError, match="SentencePiece"):
+        Tokenizer("ter")
 
 
 def test_texts_are_read_strictly(tmp_path: Path) -> None:
@@ -143,9 +163,7 @@ def test_ids_must_agree() -> None:
         score_texts({"a": "x", "b": "x"}, {"a": "x", "c": "x"}, where="test")
 
 
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import sentencepiece
-
+def test_command(tmp_path: Path, bpemodel: str, capsys: pytest.CaptureFixture[str]) -> None:
     for name, ref, hyp in (
         ("dev", "u1 a b\n", "u1 a b\n"),
         ("test", "u1 a b\nu2 c\n", "u1 b\nu2\n"),
@@ -153,16 +171,12 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "text").write_text(ref)
         (tmp_path / name / "hyp").write_text(hyp)
-    (tmp_path / "s.txt").write_text("a b c\nc b a\na c b b\n" * 30)
-    sentencepiece.SentencePieceTrainer.Train(
-        input=str(tmp_path / "s.txt"), model_prefix=str(tmp_path / "bpe"), vocab_size=8,
-        model_type="bpe", minloglevel=2)  # fmt: skip
     words = ["--hyp", *(str(tmp_path / n / "hyp") for n in ("dev", "test"))]
     words += ["--ref", *(str(tmp_path / n / "text") for n in ("dev", "test"))]
     out = tmp_path / "score"
-    command.main([*words, "--bpemodel", str(tmp_path / "bpe.model"), "--output_dir", str(out)])
+    command.main([*words, "--bpemodel", bpemodel, "--output_dir", str(out)])
     printed = capsys.readouterr().out
-    assert printed.endswith((out / "results.md").read_text())
+    assert printed == (out / "results.md").read_text()
     assert "|dev|1|2|100.0|0.0|0.0|0.0|0.0|0.0|" in printed
     assert "|test|2|3|33.3|0.0|66.7|0.0|66.7|100.0|" in printed
     values = json.loads((out / "results.json").read_text())
