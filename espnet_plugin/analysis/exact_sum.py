@@ -49,23 +49,20 @@ class ExactSum:
         scaled = values * 2.0**_HIGH
         high = scaled.floor()
         low = ((scaled - high) * 2.0**_LOW).round()
-        self._high += high.to(torch.int64).sum(0)
-        self._low += low.to(torch.int64).sum(0)
-        self.count += values.shape[0]
-        self._carry()
+        self._sum(high.to(torch.int64).sum(0), low.to(torch.int64).sum(0), values.shape[0])
 
     def merge(self, other: ExactSum) -> None:
         """Add what another has summed."""
         if other.shape != self.shape:
             raise ValueError(f"sums are {tuple(other.shape)} and {tuple(self.shape)}")
-        self._high += other._high
-        self._low += other._low
-        self.count += other.count
-        self._carry()
+        self._sum(other._high, other._low, other.count)
 
-    def _carry(self) -> None:
-        self._high += self._low >> _LOW
-        self._low &= (1 << _LOW) - 1
+    def _sum(self, high: torch.Tensor, low: torch.Tensor, count: int) -> None:
+        # new tensors: those made under torch.inference_mode() cannot be changed outside it
+        low = self._low + low
+        self._high = self._high + high + (low >> _LOW)
+        self._low = low & ((1 << _LOW) - 1)
+        self.count += count
 
     def mean(self) -> torch.Tensor:
         """The means, float64.
@@ -85,7 +82,5 @@ class ExactSum:
     @classmethod
     def from_state_dict(cls, state: Dict[str, Any]) -> ExactSum:
         sums = cls(state["high"].shape)
-        sums._high += state["high"]
-        sums._low += state["low"]
-        sums.count = int(state["count"])
+        sums._sum(state["high"], state["low"], int(state["count"]))
         return sums

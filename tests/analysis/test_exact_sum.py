@@ -69,3 +69,13 @@ def test_state_dict_round_trip(tmp_path):
     torch.save(sums.state_dict(), tmp_path / "sums.pt")
     back = ExactSum.from_state_dict(torch.load(tmp_path / "sums.pt"))
     assert torch.equal(back.mean(), sums.mean()) and back.count == 5
+
+
+def test_sums_of_inference_mode_go_on_outside_it():
+    sums = ExactSum((1,))
+    with torch.inference_mode():
+        sums.add(torch.ones(2, 1).double())
+    sums.add(torch.ones(1, 1).double())
+    other = ExactSum((1,))
+    other.merge(sums)
+    assert other.mean().item() == 1.0 and other.count == 3
