@@ -96,7 +96,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--checkpoint", help="file in --exp_dir; the best average by default")
     group.add_argument("--asr_train_config", help="instead of --exp_dir: its config.yaml")
     group.add_argument("--asr_model_file", help="instead of --checkpoint: the file beside it")
-    group.add_argument("--model_tag", help="name or zip file of a packed model (espnet_model_zoo)")
+    group.add_argument("--model_tag", help="packed model: a file, or a name to download")
     group.add_argument("--token_type", type=str_or_none, help="instead of the configuration's")
     group.add_argument("--bpemodel", type=str_or_none, help="instead of the configuration's")
 
@@ -176,22 +176,37 @@ def check_options(args: argparse.Namespace) -> None:
         raise ValueError("--lattice_dir: --method greedy makes no lattices")
 
 
+def unpack_model(tag: str, directory: Path) -> Dict[str, str]:
+    """Files of a packed model: a local archive is unpacked to ``directory``.
+
+    Raises:
+        ImportError: if ``tag`` is no file here and espnet_model_zoo, which downloads, is absent.
+    """
+    if Path(tag).is_file():
+        from espnet2.main_funcs.pack_funcs import unpack
+
+        return unpack(tag, directory, use_cache=False)
+    try:
+        from espnet_model_zoo.downloader import ModelDownloader
+    except ImportError:
+        raise ImportError(
+            f"--model_tag {tag}: no such file, and to download a model install espnet_model_zoo"
+        ) from None
+    return ModelDownloader().download_and_unpack(tag)
+
+
 def find_model(args: argparse.Namespace) -> Tuple[Path, Optional[str]]:
     """Experiment directory and checkpoint (None: the best average) that the options name.
 
     Raises:
         ValueError: if configuration and checkpoint are not in one directory.
-        ImportError: if ``--model_tag`` is given without espnet_model_zoo.
+        ImportError: as :func:`unpack_model`.
     """
     if args.exp_dir is not None:
         return Path(args.exp_dir), args.checkpoint
     config, model = args.asr_train_config, args.asr_model_file
     if args.model_tag is not None:
-        try:
-            from espnet_model_zoo.downloader import ModelDownloader
-        except ImportError:
-            raise ImportError("--model_tag needs espnet_model_zoo: pip install it") from None
-        files = ModelDownloader().download_and_unpack(args.model_tag)
+        files = unpack_model(args.model_tag, Path(args.output_dir) / "model")
         config, model = files["asr_train_config"], files["asr_model_file"]
     directory = Path(config if config is not None else model).parent
     if config is not None and Path(config).name != "config.yaml":

@@ -140,6 +140,20 @@ def test_espnets_command_line(tiny_experiment, data_dir, tmp_path) -> None:
             assert best_paths(load_lattice(directory, name))[0] == [list(map(int, tokens))]
 
 
+def test_a_packed_model_decodes_alike(tiny_experiment, data_dir, tmp_path) -> None:
+    from espnet2.bin import pack
+
+    archive = tmp_path / "model.zip"
+    pack.main(["asr", "--asr_train_config", str(tiny_experiment / "config.yaml"),
+               "--asr_model_file", str(tiny_experiment / "valid.loss.ave.pth"),
+               "--option", str(tiny_experiment / "bpe.model"),
+               "--outpath", str(archive)])  # fmt: skip
+    options = ["--data_dir", data_dir, "--method", "greedy"]
+    command("--exp_dir", tiny_experiment, *options, "--output_dir", tmp_path / "one")
+    command("--model_tag", archive, *options, "--output_dir", tmp_path / "two")
+    assert results(tmp_path / "one") == results(tmp_path / "two")
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
