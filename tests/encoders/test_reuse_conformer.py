@@ -218,9 +218,7 @@ def test_trimming_equals_espnet():
 
 
 def test_a_follower_after_trimming_uses_the_rest_of_the_map():
-    _, ours = pair(
-        reuse_groups=3, interctc_layer_idx=[1], ctc_trim=True, input_layer="linear"
-    )
+    _, ours = pair(reuse_groups=3, interctc_layer_idx=[1], ctc_trim=True, input_layer="linear")
     seen = []
     for block in ours.encoders:
         block.self_attn.map_hook = lambda maps, mask: seen.append(maps)
