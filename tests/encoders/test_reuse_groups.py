@@ -10,7 +10,7 @@ import torch
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from espnet2.torch_utils.load_pretrained_model import load_pretrained_model
 
-from espnet_plugin.compat import conformer_takes
+from espnet_plugin.compat import RelPositionalEncoding, conformer_takes
 from espnet_plugin.encoders.attention import FollowerAttention, LeaderAttention
 from espnet_plugin.encoders.groups import resolve_reuse_groups, reuse_groups
 from espnet_plugin.encoders.reuse_conformer import ReuseConformerEncoder
@@ -75,7 +75,7 @@ def naive_group(blocks, x, pos_emb, lengths):
 def test_a_group_follows_the_formula(heads):
     encoder = build(4, attention_heads=heads, **QUIET).double().eval()
     x, lengths = torch.randn(2, 9, 16, dtype=torch.float64), [9, 6]
-    x, pos_emb = encoder.embed[-1](x) if hasattr(encoder.embed, "__len__") else _positions(x)
+    x, pos_emb = RelPositionalEncoding(16, 0.0)(x)
     mask = (torch.arange(9) < torch.tensor(lengths)[:, None]).unsqueeze(1)
     got, maps = x, None
     for block in encoder.encoders:
@@ -83,12 +83,6 @@ def test_a_group_follows_the_formula(heads):
         got = got + attended
     expected = naive_group(list(encoder.encoders), x, pos_emb, lengths)
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
-
-
-def _positions(x):
-    from espnet_plugin.compat import RelPositionalEncoding
-
-    return RelPositionalEncoding(x.size(-1), 0.0)(x)
 
 
 @pytest.mark.parametrize("rel_pos_type", ["latest", "legacy"])
@@ -147,6 +141,11 @@ def test_what_a_conformer_never_had_is_still_refused():
         build(2).load_state_dict(state)
 
 
+def test_followers_cannot_become_leaders():
+    with pytest.raises(RuntimeError, match="encoders.1.self_attn.*linear_q"):
+        build(1).load_state_dict(build(2).state_dict())
+
+
 def test_init_param_loads_a_plain_model(tmp_path):
     plain, model = torch.nn.Module(), torch.nn.Module()
     plain.encoder, model.encoder = ConformerEncoder(**SMALL), build(4)
@@ -183,7 +182,8 @@ def test_groups_come_through_the_command_line(tmp_path):
     from espnet_plugin.task import ASRTask
 
     (tmp_path / "train.yaml").write_text(
-        "encoder: reuse_conformer\nencoder_conf:\n  num_blocks: 4\n  reuse_groups: [[0, 1], [2, 3]]\n"
+        "encoder: reuse_conformer\n"
+        "encoder_conf:\n  num_blocks: 4\n  reuse_groups: [[0, 1], [2, 3]]\n"
     )
     args = ASRTask.get_parser().parse_args(
         ["--config", str(tmp_path / "train.yaml"), "--output_dir", str(tmp_path)]
