@@ -319,16 +319,19 @@ if wanted 10; then
         zip=${expdir}/packed/$(basename "${exp}").zip
         espnet pack asr --asr_train_config "${exp}/config.yaml" \
             --asr_model_file "${exp}/${inference_asr_model}" "${options[@]}" --outpath "${zip}"
-        # The archive must do alone what the experiment did.
+        # The archive must do alone what the experiment does.
         set=${test_sets%% *}
-        head -n 4 "${dump}/${set}/wav.scp" > "${expdir}/packed/check.scp"
-        # shellcheck disable=SC2086
-        espnet asr_inference_k2 --config "${k2_config}" --model_tag "${zip}" \
-            --data_dir "${dump}/${set}" --key_file "${expdir}/packed/check.scp" \
-            --output_dir "${zip%.zip}_check" ${inference_args}
-        awk 'NR == FNR { keep[$1]; next } $1 in keep' "${expdir}/packed/check.scp" \
-            "${exp}/${decode_tag}/${set}/1best_recog/text" \
-            | cmp - "${zip%.zip}_check/1best_recog/text" \
+        check=${expdir}/packed/check_$(basename "${exp}")
+        mkdir -p "${check}"
+        head -n 4 "${dump}/${set}/wav.scp" > "${check}/keys"
+        for source in "--model_tag ${zip}" "--exp_dir ${exp} --checkpoint ${inference_asr_model}"
+        do
+            # shellcheck disable=SC2086
+            espnet asr_inference_k2 --config "${k2_config}" --data_dir "${dump}/${set}" \
+                --key_file "${check}/keys" --output_dir "${check}/${source:2:3}" ${source} \
+                ${inference_args}
+        done
+        cmp "${check}/mod/1best_recog/score" "${check}/exp/1best_recog/score" \
             || die "${zip} decodes otherwise than ${exp}"
         log "${zip} decodes as ${exp} does"
     done

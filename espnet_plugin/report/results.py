@@ -157,8 +157,8 @@ def results_page(
         f"## Attention of {Path(analysis['model']['directory']).name}",
         "",
         f"{data['utterances']} utterances, {data['seconds'] / 60:.1f} minutes of "
-        f"`{Path(data['directory']).name}`. G, V and D [P]: Yang et al. 2020; CAD [I]: our discrete "
-        "form of Shim et al. 2022. Means over the heads of a block; categories count heads.",
+        f"`{Path(data['directory']).name}`. G, V and D [P]: Yang et al. 2020; CAD [I]: our "
+        "discrete form of Shim et al. 2022. Means over the heads of a block; categories count heads.",
         "",
         *category_table(analysis),
         "",

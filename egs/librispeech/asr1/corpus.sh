@@ -4,6 +4,7 @@ corpus_dir=${ESPNET_PLUGIN_DATA:-${root}/../shared/data}/LibriSpeech
 [ ! -d "${corpus_dir}/../alignments" ] || alignments=${corpus_dir}/../alignments
 test_sets="test_seen test_other_50"
 nbpe=150
+speed_perturb_factors="0.9 1.0 1.1"
 bench_args="--seconds 5 15 30"
 results_title="LibriSpeech subset, Conformer CTC"
 results_note="Scale: subset, 444 training utterances of four speakers (conf/split.yaml). test_seen holds other utterances of the same four speakers, test_other_50 fifty utterances of five speakers of test-other. These are not LibriSpeech WERs."

@@ -1,0 +1,115 @@
+"""RESULTS.md: every figure on the page is the one in the files it is made from."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from espnet_plugin.bin.results import main
+from espnet_plugin.bin.score import main as score
+from espnet_plugin.report.results import ResultsError, category_table, read_decoding
+
+REFERENCES = {"test": ["a b c d", "e f"], "other": ["a b", "c"]}
+HYPOTHESES = {"test": ["a b x d", "e f"], "other": ["a", ""]}
+WER = {"test": 100 / 6, "other": 200 / 3}
+
+
+@pytest.fixture
+def experiments(tmp_path):
+    """Two models with scored decodings, a benchmark, an analysis and a plan."""
+    texts = {}
+    for name, sentences in REFERENCES.items():
+        path = tmp_path / "dump" / name / "text"
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(f"u{i} {s}\n" for i, s in enumerate(sentences)))
+        texts[name] = path
+    for model in ("asr_a", "asr_b"):
+        hyps = []
+        for name, sentences in HYPOTHESES.items():
+            folder = tmp_path / model / "decode" / name
+            (folder / "1best_recog").mkdir(parents=True)
+            hyps.append(folder / "1best_recog" / "text")
+            hyps[-1].write_text("".join(f"u{i} {s}\n" for i, s in enumerate(sentences)))
+            factors = {"encoder_rtf": 0.0125, "search_rtf": 0.0042, "rtf": 0.0167}
+            (folder / "rtf.json").write_text(json.dumps(factors))
+        score(
+            ["--hyp", *map(str, hyps), "--ref", *map(str, texts.values())]
+            + ["--name", *[f"decode/{name}" for name in texts]]
+            + ["--output_dir", str(tmp_path / model / "decode" / "score")]
+        )
+    (tmp_path / "bench").mkdir()
+    sizes = {"encoder_parameters": 1234000, "macs_per_second": 5.678e7}
+    benchmark = {
+        "models": {"asr_a": sizes, "asr_b": sizes},
+        "macs_seconds": 30.0,
+        "environment": {"threads": 2},
+    }
+    (tmp_path / "bench" / "benchmark.json").write_text(json.dumps(benchmark))
+    (tmp_path / "bench" / "benchmark.md").write_text("|the benchmark|\n")
+    heads = [
+        {"category": category, "globalness": 1.0 + i, "verticality": -1.0}
+        | {"diagonality": -0.25, "cumulative_diagonality": 0.75}
+        for i, category in enumerate(["diagonal", "vertical", "diagonal"])
+    ]
+    analysis = {
+        "model": {"directory": "exp/asr_a"},
+        "data": {"utterances": 2, "seconds": 90.0, "directory": "dump/test"},
+        "blocks": [{"block": 0, "heads": heads}],
+    }
+    (tmp_path / "attention.json").write_text(json.dumps(analysis))
+    (tmp_path / "plan.yaml").write_text("actions: []\n")
+    return tmp_path
+
+
+def command(folder, *more):
+    models = [str(folder / name) for name in ("asr_a", "asr_b")]
+    return [
+        *("--exp_dir", *models, "--decode", "decode", "--benchmark", str(folder / "bench")),
+        *("--analysis", str(folder / "attention.json"), "--plan", str(folder / "plan.yaml")),
+        *("--title", "T", "--note", "Scale: mini.", "--command", "egs/run.sh"),
+        *("--out", str(folder / "RESULTS.md"), *more),
+    ]
+
+
+def test_page_holds_the_figures_and_their_circumstances(experiments):
+    main(command(experiments))
+    page = (experiments / "RESULTS.md").read_text()
+    assert page.startswith("# T\n\nScale: mini.\n\nCommand: `egs/run.sh`\n\n## Environments\n")
+    for name in ("date", "python", "espnet", "torch", "git"):
+        assert f"- {name}: `" in page
+    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("|asr_")]
+    assert [row[0] for row in rows] == ["asr_a", "asr_b"]
+    head = next(line for line in page.splitlines() if line.startswith("|model|"))
+    for row in rows:
+        values = dict(zip(head.strip("|").split("|"), row, strict=True))
+        assert values["encoder (M)"] == "1.234" and values["GMAC/s"] == "0.057"
+        for name, rate in WER.items():
+            assert values[f"WER {name}"].startswith(f"{rate:.2f} (")
+        assert (values["RTF encoder"], values["RTF search"]) == ("0.0125", "0.0042")
+    assert "|decode/test|2|6|83.3|16.7|0.0|0.0|16.7|50.0|" in page
+    assert "|the benchmark|" in page and "1.5 minutes of `test`" in page
+    assert "|0|2|1|0|2.000|-1.000|-0.250|0.750|" in page
+    assert "```yaml\nactions: []\n```" in page
+
+
+def test_category_table_counts_every_head(experiments):
+    analysis = json.loads((experiments / "attention.json").read_text())
+    counts = category_table(analysis)[2].strip("|").split("|")[1:4]
+    assert sum(map(int, counts)) == len(analysis["blocks"][0]["heads"])
+
+
+@pytest.mark.parametrize(
+    "missing", ["asr_b/decode/score/results.json", "asr_a/decode/other/rtf.json", "attention.json"]
+)
+def test_what_is_missing_is_named_and_nothing_is_written(experiments, missing):
+    (experiments / missing).unlink()
+    with pytest.raises(SystemExit, match=f"{missing}: not there"):
+        main(command(experiments))
+    assert not (experiments / "RESULTS.md").exists()
+
+
+def test_scores_that_are_no_json_are_named(experiments):
+    (experiments / "asr_a" / "decode" / "score" / "results.json").write_text("{")
+    with pytest.raises(ResultsError, match="results.json: not JSON"):
+        read_decoding(experiments / "asr_a", "decode")
