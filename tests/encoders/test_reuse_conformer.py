@@ -11,6 +11,7 @@ from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from espnet_plugin.compat import TooShortUttError, conformer_takes
 from espnet_plugin.encoders.reuse_conformer import ReuseConformerEncoder
 
 SMALL = dict(
@@ -138,6 +139,17 @@ def test_embedding_input_equals_espnet():
 )
 def test_options_equal_espnet(options):
     assert_same(*pair(**options), (33, 20))
+
+
+@pytest.mark.skipif(not conformer_takes("use_sdpa"), reason="ESPnet 202611 brought it")
+def test_convolutional_positions_equal_espnet():
+    assert_same(*pair(selfattention_layer_type="selfattn", pos_enc_layer_type="conv"), (33, 20))
+
+
+def test_too_short_input_is_espnets_error():
+    for encoder in pair():
+        with pytest.raises(TooShortUttError, match="has 6 frames and is too short"):
+            encoder(*speech((6,)))
 
 
 def test_every_option_of_espnet_is_listed():
