@@ -6,7 +6,7 @@ from typing import Optional
 
 import torch
 from espnet2.asr.encoder.conformer_encoder import ConvolutionModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from espnet_plugin.encoders import onednn
 
@@ -17,6 +17,19 @@ class FastConvolution(ConvolutionModule):
     Frames stay (B, T, C), which is oneDNN's layout too, and the batch normalisation, constant in
     evaluation, is folded into the depthwise kernel.
     """
+
+    def untouched(self) -> bool:
+        """Whether the sub-layers are ESPnet's own and nobody hooks them.
+
+        Only then is reading their weights the same as calling them.
+        """
+        convolutions = (self.pointwise_conv1, self.depthwise_conv, self.pointwise_conv2)
+        return type(self.norm) is nn.BatchNorm1d and all(
+            (type(layer) is nn.Conv1d or layer is self.norm)
+            and not layer._forward_hooks
+            and not layer._forward_pre_hooks
+            for layer in (*convolutions, self.norm)
+        )
 
     def forward(self, x: Tensor, mask_pad: Optional[Tensor] = None) -> Tensor:
         """One convolution module.
@@ -29,7 +42,7 @@ class FastConvolution(ConvolutionModule):
         Returns:
             (B, T, C).
         """
-        if self.training or not onednn.usable(x):
+        if self.training or not onednn.usable(x) or not self.untouched():
             return super().forward(x) if mask_pad is None else super().forward(x, mask_pad)
         norm = self.norm
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)

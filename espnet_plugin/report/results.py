@@ -158,7 +158,8 @@ def results_page(
         "",
         f"{data['utterances']} utterances, {data['seconds'] / 60:.1f} minutes of "
         f"`{Path(data['directory']).name}`. G, V and D [P]: Yang et al. 2020; CAD [I]: our "
-        "discrete form of Shim et al. 2022. Means over the heads of a block; categories count heads.",
+        "discrete form of Shim et al. 2022. Means over the heads of a block; categories count "
+        "heads.",
         "",
         *category_table(analysis),
         "",
