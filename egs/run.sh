@@ -15,7 +15,7 @@ skip_done=false      # skip stages that a run with the same expdir has finished
 ngpu=0               # GPUs for training; decoding and analysis use one if it is above 0
 nj=2                 # parallel jobs of stages 0, 1 and 3
 num_threads=2        # processor threads of training, analysis, decoding and benchmark
-python=              # Python launcher; default: the active environment, else .venv's
+python=              # Python to run; default: the active environment's, else .venv's
 datadir=data         # manifests and Kaldi directories
 dumpdir=dump         # what training reads
 expdir=exp           # models, decodings, results
@@ -29,20 +29,20 @@ skip_bad=false       # true: leave damaged utterances out; false: stop and list 
 speed_perturb_factors= # for example "0.9 1.0 1.1"
 min_wav_duration=0.1 # seconds; of training and validation sets
 max_wav_duration=20  # seconds
-train_set=train
-valid_set=dev
-test_sets="test"
+train_set=train      # one set of --split
+valid_set=dev        # one set
+test_sets="test"     # one or more
 
 # Tokens
 nbpe=120             # SentencePiece vocabulary
 bpemode=unigram      # unigram or bpe
 
 # Model
-asr_config=conf/train_asr_conformer.yaml # ESPnet training configuration of the baseline
+asr_config=conf/train_asr_conformer.yaml # ESPnet's configuration of the baseline, a Conformer
 asr_args=            # more options for ESPnet's asr_train
 asr_tag=             # name of the baseline; default: from asr_config
 feats_normalize=global_mvn # or utterance_mvn, or null
-inference_asr_model=valid.loss.ave.pth
+inference_asr_model=valid.loss.ave.pth # analysed, decoded and packed
 
 # Analysis and plan
 analyze_set=         # default: the first of test_sets
@@ -50,7 +50,7 @@ analyze_args=        # more options for bin.analyze
 plan_args="--group_size 3" # options for bin.plan
 
 # Decoding and benchmark
-k2_config=${root}/conf/decode_k2_ctc.yaml
+k2_config=${root}/conf/decode_k2_ctc.yaml # --config of bin.asr_inference_k2
 inference_args=      # more options for bin.asr_inference_k2
 bench_args=          # more options for bin.benchmark
 
@@ -68,11 +68,13 @@ Usage: $0 [--name value ...]
 Stages: 0 corpus, 1 manifests and Kaldi directories, 2 tokens, 3 statistics, 4 train, 5 analyse,
 6 plan, 7 apply the plan and train, 8 decode with k2, 9 score, benchmark and RESULTS.md, 10 pack.
 
-Options, with their values for --corpus ${corpus}:
+Options, with their values for --corpus ${corpus}. Relative paths of --workdir, --corpus_dir,
+--alignments and --python are from here, all others from --workdir.
 EOF
-    local name
+    local name meaning
     for name in ${option_names}; do
-        printf '    --%-22s %s\n' "${name}" "${!name}"
+        meaning=$(sed -n "s/^${name}=.*# //p" "${BASH_SOURCE[0]}")
+        printf '    --%-22s %-20s %s\n' "${name}" "${!name}" "${meaning:+# ${meaning}}"
     done
 }
 
@@ -94,16 +96,21 @@ corpus_dir=$(absolute "${corpus_dir}")
 alignments=$(absolute "${alignments}")
 workdir=$(absolute "${workdir:-${egs}/${corpus}/asr1}")
 mkdir -p "${workdir}"
+case "${python%% *}" in */*) python=$(absolute "${python}") ;; esac
 cd "${workdir}"
 if [ ! -d conf ]; then
     ln -s "${egs}/${corpus}/asr1/conf" conf
 fi
+for name in split asr_config k2_config; do
+    [ -f "${!name}" ] || die "--${name} ${!name}: no such file (from ${workdir})"
+done
 
 if [ -z "${python}" ]; then
     python=python3
     if ! python3 -c 'import espnet_plugin, torch' > /dev/null 2>&1; then
-        python=${root}/.venv/bin/python
-        [ -x "${python}" ] || die "no Python with espnet_plugin: run tools/setup.sh, or give --python"
+        PATH=${root}/.venv/bin:${PATH}
+        [ -x "${root}/.venv/bin/python3" ] \
+            || die "no Python with espnet_plugin: run tools/setup.sh, or give --python"
     fi
 fi
 export PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}}
@@ -127,6 +134,7 @@ base_exp=${expdir}/asr_${asr_tag}
 reuse_exp=${expdir}/asr_reuse_${asr_tag}
 stats=${expdir}/asr_stats_raw_${bpemode}${nbpe}
 plan=${expdir}/plan/reuse_attention.yaml
+trained_plan=${reuse_exp}/plan.yaml
 analyze_set=${analyze_set:-${test_sets%% *}}
 decode_tag=$(basename "${k2_config}" .yaml)_${inference_asr_model%.pth}
 device=$([ "${ngpu}" -gt 0 ] && echo cuda || echo cpu)
@@ -139,7 +147,9 @@ wanted() {
         log "Stage $1: done before, skipped"
         return 1
     fi
-    rm -f "${expdir}/.done/$1"
+    for later in $(seq "$1" 10); do # what follows is to be done again, too
+        rm -f "${expdir}/.done/${later}"
+    done
 }
 
 finished() {
@@ -148,15 +158,15 @@ finished() {
     log "Stage $1: finished, ${SECONDS} s after the start"
 }
 
-# data_options DIR SHAPES...: what collect_stats and training have in common.
-model_options() {
-    echo --use_preprocessor true --token_type bpe --bpemodel "${bpemodel}" \
-        --token_list "${token_list}" --cleaner none --g2p none \
-        --train_data_path_and_name_and_type "${dump}/${train_set}/wav.scp,speech,sound" \
-        --train_data_path_and_name_and_type "${dump}/${train_set}/text,text,text" \
-        --valid_data_path_and_name_and_type "${dump}/${valid_set}/wav.scp,speech,sound" \
-        --valid_data_path_and_name_and_type "${dump}/${valid_set}/text,text,text"
-}
+# What collect_stats and training have in common.
+model_options=(
+    --use_preprocessor true --token_type bpe --bpemodel "${bpemodel}"
+    --token_list "${token_list}" --cleaner none --g2p none
+    --train_data_path_and_name_and_type "${dump}/${train_set}/wav.scp,speech,sound"
+    --train_data_path_and_name_and_type "${dump}/${train_set}/text,text,text"
+    --valid_data_path_and_name_and_type "${dump}/${valid_set}/wav.scp,speech,sound"
+    --valid_data_path_and_name_and_type "${dump}/${valid_set}/text,text,text"
+)
 
 # train EXP [OPTION...]: ESPnet's training; a second call goes on from the last epoch.
 train() {
@@ -167,18 +177,18 @@ train() {
         || normalize+=(--normalize_conf "stats_file=${stats}/train/feats_stats.npz")
     log "training ${exp}; its log: ${workdir}/${exp}/train.log"
     mkdir -p "${exp}"
-    # shellcheck disable=SC2046,SC2086
-    if ! espnet asr_train --config "${asr_config}" $(model_options) "${normalize[@]}" \
+    # shellcheck disable=SC2086
+    if ! espnet asr_train --config "${asr_config}" "${model_options[@]}" "${normalize[@]}" \
         --train_shape_file "${stats}/train/speech_shape" \
         --train_shape_file "${stats}/train/text_shape.bpe" \
         --valid_shape_file "${stats}/valid/speech_shape" \
         --valid_shape_file "${stats}/valid/text_shape.bpe" \
         --ngpu "${ngpu}" --multiprocessing_distributed true --resume true \
-        --output_dir "${exp}" "$@" ${asr_args} > "${exp}/train.log" 2>&1; then
+        --output_dir "${exp}" "$@" ${asr_args} >> "${exp}/train.log" 2>&1; then
         tail -n 30 "${exp}/train.log" >&2
         die "training of ${exp} failed; its log: ${workdir}/${exp}/train.log"
     fi
-    grep -o '[0-9]*epoch results.*' "${exp}/train.log" | tail -n 1 | cut -c1-200
+    sed -n 's/.* \([0-9]*epoch results\)/\1/p' "${exp}/train.log" | tail -n 1 | cut -c1-200
 }
 
 log "$0 $*"
@@ -219,18 +229,22 @@ if wanted 3; then
     logdir=${stats}/logdir
     rm -rf "${logdir}"
     mkdir -p "${logdir}"
-    split_lines "${dump}/${train_set}/wav.scp" "${nj}" "${logdir}/train"
-    split_lines "${dump}/${valid_set}/wav.scp" "${nj}" "${logdir}/valid"
-    # shellcheck disable=SC2046
-    OMP_NUM_THREADS=1 run_jobs "${nj}" "${logdir}/stats.JOB.log" \
+    jobs=${nj}
+    for set in "${train_set}" "${valid_set}"; do # no job without an utterance
+        lines=$(wc -l < "${dump}/${set}/wav.scp")
+        [ "${jobs}" -le "${lines}" ] || jobs=${lines}
+    done
+    split_lines "${dump}/${train_set}/wav.scp" "${jobs}" "${logdir}/train"
+    split_lines "${dump}/${valid_set}/wav.scp" "${jobs}" "${logdir}/valid"
+    OMP_NUM_THREADS=1 run_jobs "${jobs}" "${logdir}/stats.JOB.log" \
         ${python} -m espnet_plugin -m espnet2.bin.asr_train --collect_stats true \
-        --config "${asr_config}" $(model_options) \
+        --config "${asr_config}" "${model_options[@]}" \
         --train_shape_file "${logdir}/train.JOB.scp" \
         --valid_shape_file "${logdir}/valid.JOB.scp" \
         --output_dir "${logdir}/stats.JOB"
-    # shellcheck disable=SC2046
-    espnet aggregate_stats_dirs --output_dir "${stats}" \
-        $(for n in $(seq "${nj}"); do echo --input_dir "${logdir}/stats.${n}"; done)
+    inputs=()
+    for n in $(seq "${jobs}"); do inputs+=(--input_dir "${logdir}/stats.${n}"); done
+    espnet aggregate_stats_dirs --output_dir "${stats}" "${inputs[@]}"
     tokens=$(wc -l < "${token_list}")
     for part in train valid; do
         sed "s/$/,${tokens}/" "${stats}/${part}/text_shape" > "${stats}/${part}/text_shape.bpe"
@@ -264,6 +278,12 @@ fi
 
 if wanted 7; then
     log "Stage 7: train the encoder of ${plan}, alike"
+    if [ -f "${trained_plan}" ]; then
+        cmp -s <(grep 'do:' "${trained_plan}") <(grep 'do:' "${plan}") \
+            || die "${reuse_exp} was trained with another plan: move it away, or give --expdir"
+    fi
+    mkdir -p "${reuse_exp}"
+    cp "${plan}" "${trained_plan}"
     train "${reuse_exp}" --encoder reuse_conformer --encoder_conf "reuse_groups=${plan}"
     finished 7
 fi
@@ -276,8 +296,7 @@ if wanted 8; then
             # shellcheck disable=SC2086
             espnet asr_inference_k2 --config "${k2_config}" --ngpu "${inference_ngpu}" \
                 --exp_dir "${exp}" --checkpoint "${inference_asr_model}" \
-                --data_dir "${dump}/${set}" --output_dir "${out}" \
-                --lattice_dir "${out}/lattices" ${inference_args}
+                --data_dir "${dump}/${set}" --output_dir "${out}" ${inference_args}
         done
     done
     finished 8
@@ -301,7 +320,7 @@ if wanted 9; then
         --data_dir "${dump}/${test_sets%% *}" --output_dir "${expdir}/benchmark" \
         --threads "${num_threads}" --ngpu "${inference_ngpu}" ${bench_args}
     plugin results --exp_dir "${base_exp}" "${reuse_exp}" --decode "${decode_tag}" \
-        --benchmark "${expdir}/benchmark" --plan "${plan}" \
+        --benchmark "${expdir}/benchmark" --plan "${trained_plan}" \
         --analysis "${base_exp}/analysis_${analyze_set}/attention.json" \
         --title "${results_title}" --note "${results_note}" --command "${results_command}" \
         --out "${expdir}/RESULTS.md"
@@ -315,7 +334,7 @@ if wanted 10; then
         options=(--option "${bpemodel}" --option "${expdir}/RESULTS.md")
         [ ! -f "${stats}/train/feats_stats.npz" ] \
             || options+=(--option "${stats}/train/feats_stats.npz")
-        [ "${exp}" != "${reuse_exp}" ] || options+=(--option "${plan}")
+        [ "${exp}" != "${reuse_exp}" ] || options+=(--option "${trained_plan}")
         zip=${expdir}/packed/$(basename "${exp}").zip
         espnet pack asr --asr_train_config "${exp}/config.yaml" \
             --asr_model_file "${exp}/${inference_asr_model}" "${options[@]}" --outpath "${zip}"
@@ -324,14 +343,16 @@ if wanted 10; then
         check=${expdir}/packed/check_$(basename "${exp}")
         mkdir -p "${check}"
         head -n 4 "${dump}/${set}/wav.scp" > "${check}/keys"
-        for source in "--model_tag ${zip}" "--exp_dir ${exp} --checkpoint ${inference_asr_model}"
-        do
+        for source in model_tag exp_dir; do
+            model=(--model_tag "${zip}")
+            [ "${source}" = model_tag ] \
+                || model=(--exp_dir "${exp}" --checkpoint "${inference_asr_model}")
             # shellcheck disable=SC2086
             espnet asr_inference_k2 --config "${k2_config}" --data_dir "${dump}/${set}" \
-                --key_file "${check}/keys" --output_dir "${check}/${source:2:3}" ${source} \
+                --key_file "${check}/keys" --output_dir "${check}/${source}" "${model[@]}" \
                 ${inference_args}
         done
-        cmp "${check}/mod/1best_recog/score" "${check}/exp/1best_recog/score" \
+        cmp "${check}/model_tag/1best_recog/score" "${check}/exp_dir/1best_recog/score" \
             || die "${zip} decodes otherwise than ${exp}"
         log "${zip} decodes as ${exp} does"
     done

@@ -37,6 +37,8 @@ run_jobs() {
     shift 2
     local pids=()
     mkdir -p "$(dirname "${logfile}")"
+    # An interrupt does not reach jobs in the background by itself.
+    trap 'kill "${pids[@]}" 2> /dev/null; exit 130' INT TERM
     for job in $(seq "${n}"); do
         "${@//JOB/${job}}" > "${logfile//JOB/${job}}" 2>&1 &
         pids+=($!)
@@ -46,6 +48,7 @@ run_jobs() {
             [ "${failed}" -ne 0 ] || failed=${job}
         fi
     done
+    trap - INT TERM
     if [ "${failed}" -ne 0 ]; then
         tail -n 20 "${logfile//JOB/${failed}}" >&2
         die "job ${failed} of ${n} failed; its log: ${logfile//JOB/${failed}}"

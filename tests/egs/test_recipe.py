@@ -144,3 +144,15 @@ def test_all_stages(tmp_path):
         *("--alignments", f"{tmp_path}/mini/alignments"),
     )
     assert again.returncode == 0 and again.stdout.count("done before, skipped") == 11
+    # A finished training is not an error when it is called again; another plan's model is.
+    options = ("--workdir", str(work), "--nbpe", "40", "--asr_args", "--max_epoch 1")
+    restarted = run(*options, "--stage", "4", "--stop_stage", "4", timeout=300)
+    assert restarted.returncode == 0 and "1epoch results" in restarted.stdout, restarted.stderr
+    plan = ("--plan_args", "--group_size 2")
+    other = run(*options, "--stage", "6", "--stop_stage", "7", *plan, timeout=300)
+    assert other.returncode == 1 and "was trained with another plan" in other.stderr
+
+
+def test_a_configuration_that_is_not_there_is_named_at_once(tmp_path):
+    done = run("--workdir", str(tmp_path), "--asr_config", "conf/none.yaml")
+    assert done.returncode == 1 and "--asr_config conf/none.yaml: no such file" in done.stderr
