@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,6 @@ def test_librispeech_that_is_not_there_is_named(tmp_path):
 
 @pytest.mark.timeout(600)
 def test_all_stages(tmp_path):
-    pytest.importorskip("k2", reason="stage 8 decodes with k2")
     pytest.importorskip("espeakng_loader", reason="stage 0 synthesises")
     work = tmp_path / "work"
     size = "--train_minutes 1 --dev_minutes 0.4 --test_minutes 0.4 --min_word_count 0"
@@ -135,7 +135,7 @@ def test_all_stages(tmp_path):
         scores = json.loads((decoding.parent / "score" / "results.json").read_text())
         (wer,) = scores["wer"].values()
         assert wer["tokens"] == sum(len(r.split()) - 1 for r in references)
-        assert any((decoding / "lattices").iterdir())
+        assert (decoding / "lattices").exists() == (find_spec("k2") is not None)
         assert "meta.yaml" in zipfile.ZipFile(models / "packed" / f"{name}.zip").namelist()
     assert "reuse_attention" in (models / "plan" / "reuse_attention.yaml").read_text()
     again = run(
