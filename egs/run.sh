@@ -305,7 +305,7 @@ if wanted 8; then
             # shellcheck disable=SC2086
             espnet asr_inference_k2 --config "${k2_config}" --ngpu "${inference_ngpu}" \
                 --exp_dir "${exp}" --checkpoint "${inference_asr_model}" \
-                --data_dir "${dump}/${set}" --output_dir "${out}" ${inference_args}
+                --data_dir "${dump}/${set}" --output_dir "${out}" "${method[@]}" ${inference_args}
         done
     done
     finished 8
