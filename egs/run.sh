@@ -359,7 +359,7 @@ if wanted 10; then
             # shellcheck disable=SC2086
             espnet asr_inference_k2 --config "${k2_config}" --data_dir "${dump}/${set}" \
                 --key_file "${check}/keys" --output_dir "${check}/${source}" "${model[@]}" \
-                ${inference_args}
+                "${method[@]}" ${inference_args}
         done
         cmp "${check}/model_tag/1best_recog/score" "${check}/exp_dir/1best_recog/score" \
             || die "${zip} decodes otherwise than ${exp}"
