@@ -136,15 +136,22 @@ stats=${expdir}/asr_stats_raw_${bpemode}${nbpe}
 plan=${expdir}/plan/reuse_attention.yaml
 trained_plan=${reuse_exp}/plan.yaml
 analyze_set=${analyze_set:-${test_sets%% *}}
-decode_tag=$(basename "${k2_config}" .yaml)_${inference_asr_model%.pth}
+decoding=$(basename "${k2_config}" .yaml)
 device=$([ "${ngpu}" -gt 0 ] && echo cuda || echo cpu)
 inference_ngpu=$([ "${ngpu}" -gt 0 ] && echo 1 || echo 0)
 
-asked_for() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ]; }
+# Without k2 the best token of every frame is taken, and there are no lattices.
+method=()
+if [ "${stop_stage}" -ge 8 ] && ! ${python} -c 'import k2' > /dev/null 2>&1; then
+    log "k2 is not installed for ${python}: greedy decoding, no lattices (docs/decode.md)"
+    method=(--method greedy)
+    decoding=decode_greedy
+fi
+decode_tag=${decoding}_${inference_asr_model%.pth}
 
 # wanted N: whether stage N is to run.
 wanted() {
-    asked_for "$1" || return 1
+    [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] || return 1
     if [ "${skip_done}" = true ] && [ -f "${expdir}/.done/$1" ]; then
         log "Stage $1: done before, skipped"
         return 1
@@ -288,13 +295,6 @@ if wanted 7; then
     cp "${plan}" "${trained_plan}"
     train "${reuse_exp}" --encoder reuse_conformer --encoder_conf "reuse_groups=${plan}"
     finished 7
-fi
-
-# Without k2 the best token of every frame is taken, and there are no lattices.
-method=()
-if { asked_for 8 || asked_for 10; } && ! ${python} -c 'import k2' > /dev/null 2>&1; then
-    log "k2 is not installed for ${python}: greedy decoding, no lattices (docs/decode.md)"
-    method=(--method greedy)
 fi
 
 if wanted 8; then
