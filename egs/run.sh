@@ -89,7 +89,23 @@ done
 settings=${egs}/${corpus}/asr1/corpus.sh
 [ -f "${settings}" ] || die "--corpus ${corpus}: there is no ${settings#"${root}/"}"
 . "${settings}"
+declare -A default
+for name in ${option_names}; do default[${name}]=${!name}; done
 parse_options "$@"
+
+for name in stage stop_stage ngpu nj num_threads nbpe; do
+    [[ ${!name} =~ ^-?[0-9]+$ ]] || die "--${name} ${!name}: not a whole number"
+done
+for name in skip_done skip_bad; do
+    [[ ${!name} =~ ^(true|false)$ ]] || die "--${name} ${!name}: true or false"
+done
+# RESULTS.md names the options that make its figures: not which stages, where, or by which Python.
+elsewhere=" corpus workdir stage stop_stage skip_done nj python datadir dumpdir expdir corpus_dir
+    alignments "
+for name in ${option_names}; do
+    [[ ${elsewhere} =~ [[:space:]]${name}[[:space:]] || ${!name} = "${default[${name}]}" ]] \
+        || results_command+=" --${name} \"${!name}\""
+done
 
 absolute() { [ -z "$1" ] && return; case "$1" in /*) echo "$1" ;; *) echo "${PWD}/$1" ;; esac; }
 corpus_dir=$(absolute "${corpus_dir}")

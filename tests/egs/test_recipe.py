@@ -50,6 +50,8 @@ def test_option_values_keep_spaces_and_quotes():
         (["5"], "unexpected argument: 5"),
         (["--corpus", "nowhere"], "--corpus nowhere: there is no egs/nowhere/asr1/corpus.sh"),
         (["--option_names", "1"], "no option --option_names"),
+        (["--stage", "four"], "--stage four: not a whole number"),
+        (["--skip_done", "yes"], "--skip_done yes: true or false"),
     ],
 )
 def test_wrong_options_are_named(args, message):
@@ -126,6 +128,8 @@ def test_all_stages(tmp_path):
     page = (work / "exp" / "RESULTS.md").read_text()
     for heading in ("Environments", "Summary", "asr_reuse_conformer", "Benchmark", "Block plan"):
         assert f"## {heading}" in page
+    command = next(line for line in page.splitlines() if line.startswith("Command: "))
+    assert '--nbpe "40"' in command and "--workdir" not in command
     models = work / "exp"
     references = (work / "dump" / "raw" / "test" / "text").read_text().splitlines()
     for name in ("asr_conformer", "asr_reuse_conformer"):
