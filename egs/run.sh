@@ -2,7 +2,7 @@
 # From audio and text to an edited encoder and its WER; see --help.
 set -euo pipefail
 
-egs=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+egs=$(CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "${egs}")
 . "${egs}/utils.sh"
 
