@@ -32,10 +32,11 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("case", CASES)
-def test_closed_forms(case: str) -> None:
+def test_closed_forms(case: str, mode) -> None:
     call, expected = CASES[case]
-    with MacCounter() as counter, torch.no_grad():
+    with MacCounter() as counter, mode():
         call()
     assert counter.macs == expected
 
