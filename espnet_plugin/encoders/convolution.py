@@ -19,16 +19,10 @@ class FastConvolution(ConvolutionModule):
     """
 
     def untouched(self) -> bool:
-        """Whether the sub-layers are ESPnet's own and nobody hooks them.
-
-        Only then is reading their weights the same as calling them.
-        """
+        """Whether the sub-layers are ESPnet's own and nobody hooks them."""
         convolutions = (self.pointwise_conv1, self.depthwise_conv, self.pointwise_conv2)
-        return type(self.norm) is nn.BatchNorm1d and all(
-            (type(layer) is nn.Conv1d or layer is self.norm)
-            and not layer._forward_hooks
-            and not layer._forward_pre_hooks
-            for layer in (*convolutions, self.norm)
+        return onednn.untouched(self.norm, nn.BatchNorm1d) and all(
+            onednn.untouched(layer, nn.Conv1d) for layer in convolutions
         )
 
     def forward(self, x: Tensor, mask_pad: Optional[Tensor] = None) -> Tensor:

@@ -29,6 +29,18 @@ def _replacement(module: nn.Module) -> nn.Module:
         return adopt(FastConvolution, module)
     if type(module) is type(get_activation("swish")):
         return nn.SiLU()
-    if type(module) is nn.Sequential and {type(m) for m in module} == {nn.Conv2d, nn.ReLU}:
+    if type(module) is nn.Sequential and _is_subsampling(module):
         return adopt(ChunkedConvolutions, module)
     return module
+
+
+def _is_subsampling(layers: nn.Sequential) -> bool:
+    """``Conv2d`` and ``ReLU``, a convolution first, none of them padded, dilated or in groups."""
+    convolutions = [layer for layer in layers if type(layer) is nn.Conv2d]
+    return (
+        {type(layer) for layer in layers} == {nn.Conv2d, nn.ReLU}
+        and layers[0] is convolutions[0]
+        and all(
+            c.padding == (0, 0) and c.dilation == (1, 1) and c.groups == 1 for c in convolutions
+        )
+    )

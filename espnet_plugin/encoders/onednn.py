@@ -65,6 +65,14 @@ def depthwise(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
     return out.permute(0, 2, 3, 1).reshape(x.shape)
 
 
+def untouched(layer: nn.Module, kind: type) -> bool:
+    """Whether ``layer`` is of torch's class ``kind`` itself and nobody hooks it.
+
+    Only then is reading its weights the same as calling it.
+    """
+    return type(layer) is kind and not layer._forward_hooks and not layer._forward_pre_hooks
+
+
 class Linear(nn.Linear):
     """``torch.nn.Linear``, faster in inference on the CPU."""
 

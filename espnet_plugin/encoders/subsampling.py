@@ -18,9 +18,15 @@ class ChunkedConvolutions(nn.Sequential):
     innermost, which oneDNN prefers.
     """
 
+    def untouched(self) -> bool:
+        """Whether the layers are ESPnet's own and nobody hooks them."""
+        return all(
+            onednn.untouched(layer, nn.Conv2d) or onednn.untouched(layer, nn.ReLU) for layer in self
+        )
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, L, input_size) to (B, C, T, F)."""
-        if not onednn.usable(x):
+        if not onednn.usable(x) or not self.untouched():
             return super().forward(x)
         width, step = 1, 1
         for layer in self:
