@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -50,7 +51,7 @@ def load_experiment(
             zip file).
         checkpoint: file name in ``exp_dir``, for example ``valid.loss.ave.pth``. None: the
             average, else the best, by config.yaml's first ``best_model_criterion`` that is
-            there, else any average, best, or the last epoch's.
+            there, else any average (``valid.acc.ave_10best.pth`` too), best, or the last epoch's.
         device: "cpu", "cuda" or "cuda:N".
 
     Raises:
@@ -62,8 +63,9 @@ def load_experiment(
     state = _read_checkpoint(path)
     from espnet_plugin.task import ASRTask
 
+    built = _for_building(args, directory)
     try:
-        model = ASRTask.build_model(_for_building(args, directory))
+        model = ASRTask.build_model(built)
     except Exception as e:
         raise ExperimentError(
             f"{directory / 'config.yaml'}: cannot build the model: {_one_line(e)}"
@@ -75,7 +77,7 @@ def load_experiment(
             f"{path}: does not hold the parameters of the model in config.yaml: {_one_line(e)}"
         ) from None
     model.to(device).eval()
-    return Experiment(model, args, list(args.token_list), directory, path)
+    return Experiment(model, args, list(built.token_list), directory, path)
 
 
 def _read_config(directory: Path) -> argparse.Namespace:
@@ -86,8 +88,9 @@ def _read_config(directory: Path) -> argparse.Namespace:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise ExperimentError(f"{path}: not YAML: {_one_line(e)}") from None
-    missing = [k for k in ("encoder", "token_list") if k not in config] if config else ["encoder"]
-    if not isinstance(config, dict) or missing:
+    keys = config if isinstance(config, dict) else {}
+    missing = [key for key in ("encoder", "token_list") if key not in keys]
+    if missing:
         raise ExperimentError(f"{path}: no ESPnet ASR configuration (no {missing[0]!r} in it)")
     return argparse.Namespace(**config)
 
@@ -101,8 +104,8 @@ def _choose_checkpoint(directory: Path, args: argparse.Namespace, name: Optional
         return directory / name
     stems = [".".join(c[:2]) for c in getattr(args, "best_model_criterion", None) or []]
     candidates = [f"{stem}.{kind}.pth" for kind in ("ave", "best") for stem in stems]
-    for kind in (".ave.pth", ".best.pth"):
-        candidates += [n for n in there if n.endswith(kind)]
+    for kind in ("*.ave.pth", "*.ave_*best.pth", "*.best.pth"):
+        candidates += [n for n in there if fnmatch(n, kind)]
     candidates.append("latest.pth")
     epochs = [n for n in there if n.endswith("epoch.pth") and n[: -len("epoch.pth")].isdigit()]
     candidates += sorted(epochs, key=lambda n: int(n[: -len("epoch.pth")]), reverse=True)
@@ -131,6 +134,7 @@ def _for_building(args: argparse.Namespace, directory: Path) -> argparse.Namespa
     """A copy of ``args`` with paths found and no initialisation (parameters are loaded)."""
     built = copy.deepcopy(args)
     built.init = None
+    built.token_list = _find(built.token_list, directory)
     for key, value in vars(built).items():
         if key.endswith("_conf") and isinstance(value, dict):
             setattr(built, key, {k: _find(v, directory) for k, v in value.items()})

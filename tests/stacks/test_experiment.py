@@ -62,9 +62,19 @@ def test_seeds_give_the_same_parameters_and_leave_the_generator_alone(exp, tmp_p
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
+def test_a_token_list_may_be_a_file(exp):
+    config = yaml.safe_load((exp / "config.yaml").read_text())
+    (exp / "lists").mkdir()
+    (exp / "lists" / "tokens.txt").write_text("".join(f"{token}\n" for token in TOKENS))
+    config["token_list"] = "lists/tokens.txt"
+    (exp / "config.yaml").write_text(yaml.safe_dump(config))
+    assert load_experiment(exp).token_list == TOKENS
+
+
 def test_the_checkpoint_is_chosen_in_order(exp):
     state = exp / "valid.loss.ave.pth"
-    for name in ("9epoch.pth", "10epoch.pth", "latest.pth", "valid.acc.best.pth"):
+    others = ("9epoch.pth", "10epoch.pth", "latest.pth", "valid.acc.best.pth")
+    for name in (*others, "valid.cer.ave_10best.pth"):
         shutil.copy(state, exp / name)
     args = yaml.safe_load((exp / "config.yaml").read_text())
     args["best_model_criterion"] = [["valid", "loss", "min"], ["valid", "acc", "max"]]
@@ -73,7 +83,8 @@ def test_the_checkpoint_is_chosen_in_order(exp):
     assert load_experiment(exp, "9epoch.pth").checkpoint.name == "9epoch.pth"
     for gone, then in (
         ("valid.loss.ave.pth", "valid.acc.best.pth"),
-        ("valid.acc.best.pth", "latest.pth"),
+        ("valid.acc.best.pth", "valid.cer.ave_10best.pth"),
+        ("valid.cer.ave_10best.pth", "latest.pth"),
         ("latest.pth", "10epoch.pth"),
     ):
         (exp / gone).unlink()
@@ -113,7 +124,7 @@ def test_what_is_not_there_is_named(exp, tmp_path):
     refused(exp, "no model to load")
 
 
-@pytest.mark.parametrize("text", ["a: [", "", "[1]", "encoder: conformer", "text"])
+@pytest.mark.parametrize("text", ["a: [", "", "5", "[1]", "encoder: conformer", "text"])
 def test_configurations_that_are_none_are_refused(exp, text):
     (exp / "config.yaml").write_text(text)
     refused(exp, r"config\.yaml: (not YAML|no ESPnet ASR configuration)")
