@@ -80,13 +80,13 @@ def plot_measures(report: Dict[str, Any], path: PathLike) -> None:
         report: the content of attention.json.
         path: the PNG to write.
     """
-    import matplotlib
-    from matplotlib.patches import Patch
-
     blocks = len(report["blocks"])
     heads = max(len(block["heads"]) for block in report["blocks"])
     cell = 0.62
     figure = _figure(max(11.0, 3 * (cell * blocks + 1.6)), 2 * (cell * heads + 1.5) + 0.5)
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
     all_axes = figure.subplots(2, 3).ravel()
     size = 7 if blocks <= 12 else 6
     for axes, (name, title) in zip(all_axes, TITLES.items()):  # noqa: B905
@@ -100,7 +100,7 @@ def plot_measures(report: Dict[str, Any], path: PathLike) -> None:
         figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02).ax.tick_params(labelsize=8)
 
     axes, legend = all_axes[4], all_axes[5]
-    palette = matplotlib.colors.ListedColormap(list(CATEGORY_COLOURS.values()))
+    palette = ListedColormap(list(CATEGORY_COLOURS.values()))
     order = list(CATEGORY_COLOURS)
     categories = _grid(report, "category")
     axes.imshow(
@@ -146,12 +146,12 @@ def plot_similarity(report: Dict[str, Any], path: PathLike) -> None:
         report: the content of attention.json, with a similarity.
         path: the PNG to write.
     """
-    from matplotlib.patches import Rectangle
-
     matrix = report["similarity"]
     blocks = len(matrix)
     side = max(4.5, 0.5 * blocks + 1.5)
     figure = _figure(side + 0.8, side)
+    from matplotlib.patches import Rectangle
+
     axes = figure.subplots()
     image = axes.imshow(matrix, cmap="cividis", vmin=0, vmax=1)
     for y, row in enumerate(matrix):
@@ -182,10 +182,10 @@ def plot_maps(
         utt_id: the utterance's name.
         path: the PNG to write.
     """
-    from matplotlib.colors import PowerNorm
-
     heads = max(block_maps.shape[0] for block_maps in maps)
     figure = _figure(1.55 * len(maps) + 0.7, 1.75 * heads + 0.9)
+    from matplotlib.colors import PowerNorm
+
     grid = figure.subplots(heads, len(maps), squeeze=False, sharex=True, sharey=True)
     for block, block_maps in enumerate(maps):
         about = report["blocks"][block]

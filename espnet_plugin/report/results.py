@@ -83,23 +83,31 @@ def environment_lines() -> List[str]:
     except (OSError, subprocess.CalledProcessError):
         commit = "not a checkout"
     lines = [f"- date: `{date.today().isoformat()}`", f"- python: `{platform.python_version()}`"]
-    lines += [f"- {name}: `{version}`" for name, version in found.items() if name != "python"]
+    lines += [f"- {name}: `{version}`" for name, version in found.items()]
     return [*lines, f"- git: `{commit}`"]
 
 
 def summary_table(decodings: Sequence[Decoding], benchmark: Dict[str, Any]) -> List[str]:
-    """Per model: size, cost, WER with its 95 % interval and real-time factors."""
+    """Per model: size, cost, WER with its 95 % interval and real-time factors.
+
+    Raises:
+        ResultsError: the benchmark has no such model.
+    """
     sets = decodings[0].sets
     head = ["model", "encoder (M)", "GMAC/s"]
     head += [f"WER {name}" for name in sets] + ["RTF encoder", "RTF search"]
     lines = ["|" + "|".join(head) + "|", "|" + "---|" * len(head)]
     for decoding in decodings:
+        if decoding.model not in benchmark["models"]:
+            there = ", ".join(benchmark["models"])
+            raise ResultsError(f"benchmark.json: no model {decoding.model} (it has {there})")
         size = benchmark["models"][decoding.model]
         cells = [decoding.model, f"{size['encoder_parameters'] / 1e6:.3f}"]
         cells.append(f"{size['macs_per_second'] / 1e9:.3f}")
         cells += [_rate(decoding.scores["wer"][name]) for name in sets]
         first = decoding.factors[sets[0]]
-        cells += [f"{first[key]:.4f}" for key in ("encoder_rtf", "search_rtf")]
+        factors = [first[key] for key in ("encoder_rtf", "search_rtf")]
+        cells += ["–" if factor is None else f"{factor:.4f}" for factor in factors]
         lines.append("|" + "|".join(cells) + "|")
     return lines
 

@@ -109,6 +109,22 @@ def test_what_is_missing_is_named_and_nothing_is_written(experiments, missing):
     assert not (experiments / "RESULTS.md").exists()
 
 
+def test_a_model_that_was_not_benchmarked_is_named(experiments):
+    path = experiments / "bench" / "benchmark.json"
+    benchmark = json.loads(path.read_text())
+    del benchmark["models"]["asr_b"]
+    path.write_text(json.dumps(benchmark))
+    with pytest.raises(SystemExit, match=r"no model asr_b \(it has asr_a\)"):
+        main(command(experiments))
+
+
+def test_an_unknown_real_time_factor_is_a_dash(experiments):
+    path = experiments / "asr_a" / "decode" / "test" / "rtf.json"
+    path.write_text(json.dumps({"encoder_rtf": None, "search_rtf": None, "rtf": None}))
+    main(command(experiments))
+    assert "|–|–|" in (experiments / "RESULTS.md").read_text()
+
+
 def test_scores_that_are_no_json_are_named(experiments):
     (experiments / "asr_a" / "decode" / "score" / "results.json").write_text("{")
     with pytest.raises(ResultsError, match="results.json: not JSON"):
