@@ -165,7 +165,7 @@ def check_options(args: argparse.Namespace) -> None:
     models = [args.exp_dir, args.asr_train_config or args.asr_model_file, args.model_tag]
     if sum(value is not None for value in models) != 1:
         raise ValueError("name one model: --exp_dir, --asr_train_config or --model_tag")
-    if args.asr_train_config and args.checkpoint:
+    if args.checkpoint and args.exp_dir is None:
         raise ValueError("--checkpoint belongs to --exp_dir; use --asr_model_file")
     if (args.data_dir is None) == (args.data_path_and_name_and_type is None):
         raise ValueError("name the speech: either --data_dir or --data_path_and_name_and_type")
@@ -244,14 +244,9 @@ def setup(args: argparse.Namespace) -> Dict[str, Any]:
         "blank_bias": args.blank_bias,
         "lattice_weight": args.lattice_weight,
     }
-    decoder = CtcDecoder.from_experiment(
-        exp_dir,
-        checkpoint,
-        device="cuda" if args.ngpu else "cpu",
-        token_type=args.token_type,
-        bpemodel=args.bpemodel,
-        **search,
-    )
+    texts = {"token_type": args.token_type, "bpemodel": args.bpemodel}
+    device = "cuda" if args.ngpu else "cpu"
+    decoder = CtcDecoder.from_experiment(exp_dir, checkpoint, device, **texts, **search)
     assert decoder.experiment is not None
     model_file, config = decoder.experiment.checkpoint, decoder.experiment.args
     lattice_dir = args.lattice_dir
@@ -265,7 +260,7 @@ def setup(args: argparse.Namespace) -> Dict[str, Any]:
         "names": names,
         "output_dir": args.output_dir,
         "lattice_dir": lattice_dir,
-        "job": [str(model_file), os.stat(model_file).st_mtime_ns, search],
+        "job": [str(model_file), os.stat(model_file).st_mtime_ns, search, texts],
         "num_workers": args.num_workers,
         "max_seconds": args.batch_seconds,
         "max_size": args.batch_size,

@@ -54,7 +54,10 @@ def decode_corpus(
 
     Raises:
         DataError: if a name is not in the source, or no utterance at all could be read.
+        ValueError: if lattices are asked of a decoder whose method makes none.
     """
+    if lattice_dir is not None and decoder.method == "greedy":
+        raise ValueError(f"{lattice_dir}: the method greedy makes no lattices; leave it out")
     output_dir = Path(output_dir)
     lattices = LatticeWriter(lattice_dir) if lattice_dir is not None else None
     journal = Journal(output_dir / ".decoding.jsonl", [job, source, list(names), str(lattice_dir)])

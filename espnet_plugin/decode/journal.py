@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
-from espnet_plugin.atomic import PathLike
+from espnet_plugin.atomic import PathLike, atomic_open
 
 
 class Journal:
@@ -20,13 +20,12 @@ class Journal:
 
     def __init__(self, path: PathLike, job: Any) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(json.dumps(job, sort_keys=True, default=str).encode()).hexdigest()
         header = {"job": digest}
         entries = list(self._read())
         same = bool(entries) and entries[0] == header
         self.entries: List[Dict[str, Any]] = entries[1:] if same else []
-        with open(self.path, "w", encoding="utf-8") as stream:  # also cuts off a torn last line
+        with atomic_open(self.path) as stream:  # also cuts off a torn last line
             for entry in [header, *self.entries]:
                 stream.write(json.dumps(entry) + "\n")
 

@@ -63,12 +63,16 @@ class LatticeWriter:
 def load_lattice(directory: PathLike, utterance: str) -> k2.Fsa:
     """Read one utterance's lattice: an FsaVec of one, on the CPU.
 
+    Where several jobs stored one, the last counts: the set may have been decoded before, in other
+    jobs.
+
     Raises:
         KeyError: if the directory has no such utterance, or its search found no path.
     """
     k2 = require_k2()
     directory = Path(directory)
-    for path in sorted(directory.glob("index-*.json")):
+    by_age = sorted(directory.glob("index-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    for path in reversed(by_age):
         index = json.loads(path.read_text(encoding="utf-8"))
         if utterance in index:
             break

@@ -34,7 +34,7 @@ def ctc_topology(
 
     Raises:
         ValueError: if ``topology`` is unknown or there is nothing but the blank.
-        RuntimeError: if k2 is not installed.
+        ImportError: if k2 is not installed.
     """
     if topology not in TOPOLOGIES:
         raise ValueError(f"topology must be one of {', '.join(TOPOLOGIES)}, not {topology!r}")

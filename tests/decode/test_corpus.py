@@ -11,7 +11,9 @@ import soundfile
 import yaml
 
 from espnet_plugin.bin import asr_inference_k2
+from espnet_plugin.decode.corpus import decode_corpus
 from espnet_plugin.decode.data import SpeechData, model_rate, read_ids
+from espnet_plugin.decode.decoder import CtcDecoder
 from espnet_plugin.decode.journal import Journal
 from espnet_plugin.stacks.batches import DataError
 
@@ -66,8 +68,6 @@ def test_greedy_writes_every_utterance_in_order(tiny_experiment, data_dir, tmp_p
 
 
 def test_a_stopped_job_goes_on(tiny_experiment, data_dir, tmp_path, monkeypatch) -> None:
-    from espnet_plugin.decode.decoder import CtcDecoder
-
     options = ["--exp_dir", tiny_experiment, "--data_dir", data_dir, "--method", "greedy",
                "--batch_size", 1]  # fmt: skip
     command(*options, "--output_dir", tmp_path / "whole")
@@ -94,6 +94,30 @@ def test_a_stopped_job_goes_on(tiny_experiment, data_dir, tmp_path, monkeypatch)
     command(*options, "--output_dir", tmp_path / "out")
     assert len(seen) == 2 and len(again) == 3 and not set(seen) & set(again)
     assert results(tmp_path / "out") == results(tmp_path / "whole")
+
+
+def test_other_options_for_the_text_are_another_job(tiny_experiment, data_dir, tmp_path) -> None:
+    words = ["--exp_dir", tiny_experiment, "--data_dir", data_dir, "--method", "greedy",
+             "--output_dir", tmp_path / "out"]  # fmt: skip
+    jobs = [
+        asr_inference_k2.setup(asr_inference_k2.get_parser().parse_args([*map(str, words), *more]))
+        for more in ([], ["--token_type", "char"])
+    ]
+    assert jobs[0]["job"] != jobs[1]["job"]
+
+
+def test_greedy_stores_no_lattices(tiny_experiment, data_dir, tmp_path) -> None:
+    decoder = CtcDecoder.from_experiment(tiny_experiment, method="greedy")
+    source = (str(data_dir / "wav.scp"), "speech", "sound")
+    with pytest.raises(ValueError, match="greedy makes no lattices"):
+        decode_corpus(decoder, source, ["utt-a"], tmp_path / "out", tmp_path / "lattices",
+                      max_seconds=60.0)  # fmt: skip
+
+
+def test_a_checkpoint_belongs_to_an_experiment(data_dir, tmp_path) -> None:
+    with pytest.raises(SystemExit, match="--checkpoint belongs to --exp_dir"):
+        command("--model_tag", "some/model", "--checkpoint", "latest.pth", "--data_dir", data_dir,
+                "--output_dir", tmp_path / "out")  # fmt: skip
 
 
 def test_journal_of_another_job_is_not_used(tmp_path) -> None:

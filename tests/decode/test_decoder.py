@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,20 @@ class TestWithK2:
             load_lattice(tmp_path / "lattices", names[-1])
         with pytest.raises(KeyError, match="no lattice of nobody"):
             load_lattice(tmp_path / "lattices", "nobody")
+
+    def test_the_last_of_several_stored_lattices_counts(
+        self, tiny_experiment: Path, waveforms, tmp_path: Path
+    ) -> None:
+        decoder = CtcDecoder.from_experiment(tiny_experiment)
+        for waveform, other in zip(waveforms[:3], "aba", strict=True):
+            decoded = decoder.decode([waveform, waveforms[3]])
+            writer = LatticeWriter(tmp_path)
+            writer.write(["same", other], decoded.lattices)
+            writer.close()
+            labels, _ = best_paths(load_lattice(tmp_path, "same"))
+            assert labels == [decoded.hypotheses[0].token_ids]
+            for index in tmp_path.glob("index-*.json"):
+                os.utime(index, (0, 0))
 
     def test_log_names_the_utterance(self, tiny_experiment: Path, caplog) -> None:
         caplog.set_level(logging.WARNING)
