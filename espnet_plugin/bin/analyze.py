@@ -58,6 +58,7 @@ def _analyze(args: argparse.Namespace) -> None:
     from espnet_plugin.analysis.attention_report import build_report
     from espnet_plugin.analysis.run import AttentionPass, example_maps
     from espnet_plugin.atomic import write_json
+    from espnet_plugin.decode.data import model_rate
     from espnet_plugin.progress import progress
     from espnet_plugin.report.figures_attention import plot_maps, plot_measures, plot_similarity
     from espnet_plugin.stacks.batches import list_utterances, plan_batches, read_batch
@@ -65,7 +66,7 @@ def _analyze(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(args.num_threads)
     experiment = load_experiment(args.exp_dir, args.checkpoint, args.device)
-    utterances = list_utterances(args.data_dir)
+    utterances = list_utterances(args.data_dir, model_rate(experiment.args))
     rates = {u.rate for u in utterances}
     if len(rates) > 1:
         raise ValueError(f"{args.data_dir}: recordings of several rates: {sorted(rates)}")

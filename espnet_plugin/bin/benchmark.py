@@ -19,6 +19,7 @@ from torch import Tensor
 
 from espnet_plugin.atomic import atomic_open, write_json
 from espnet_plugin.compat import versions
+from espnet_plugin.decode.data import model_rate
 from espnet_plugin.progress import progress
 from espnet_plugin.stacks.batches import DataError, list_utterances, read_batch
 from espnet_plugin.stacks.cost import count_parameters, macs_per_second
@@ -54,12 +55,17 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def speech_of(data_dir: str, seconds: float, batch: int) -> tuple[Tensor, Tensor, int]:
+def speech_of(
+    data_dir: str, seconds: float, batch: int, rate: Optional[int] = None
+) -> tuple[Tensor, Tensor, int]:
     """Speech of a directory joined and cut: (batch, S) samples, (batch,) lengths, samples/s.
 
     It begins again at the start where the directory has too little.
+
+    Raises:
+        DataError: a recording that cannot be read, or has not ``rate`` samples/s if that is given.
     """
-    utterances = list_utterances(data_dir)
+    utterances = list_utterances(data_dir, rate)
     rate = utterances[0].rate
     samples = round(seconds * rate)
     pieces: List[Tensor] = []
@@ -156,7 +162,11 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
         name: load_experiment(directory, args.checkpoint, device)
         for name, directory in zip(names, args.exp_dir, strict=True)
     }
-    speech, _, rate = speech_of(args.data_dir, max(args.seconds), 1)
+    known = [model_rate(experiment.args) for experiment in experiments.values()]
+    rates = {rate for rate in known if rate is not None}
+    if len(rates) > 1:
+        raise ExperimentError(f"--exp_dir: models of several sampling rates: {sorted(rates)}")
+    speech, _, rate = speech_of(args.data_dir, max(args.seconds), 1, *rates)
     return {
         "environment": {
             **versions(),

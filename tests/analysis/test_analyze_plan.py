@@ -192,9 +192,12 @@ def test_files_that_are_no_analysis_are_refused(tmp_path):
             load_report(path)
 
 
-def test_analyze_says_in_one_line_what_is_wrong(exp_dir, data_dir, tmp_path):
+def test_analyze_says_in_one_line_what_is_wrong(exp_dir, data_dir, tmp_path, tmp_path_factory):
     base = ["--out", str(tmp_path), "--num_threads", "1"]
+    config = {**CONFIG, "frontend_conf": {"fs": "8k"}}
+    narrow = create_untrained(tmp_path_factory.mktemp("narrow"), config, ["<blank>", "<sos/eos>"])
     for options, message in (
+        (["--exp_dir", str(narrow), "--data_dir", str(data_dir)], "has 16000 samples/s, not 8000"),
         (["--exp_dir", str(tmp_path), "--data_dir", str(data_dir)], "config.yaml: not there"),
         (["--exp_dir", str(exp_dir), "--data_dir", str(tmp_path)], "wav.scp: not there"),
         (

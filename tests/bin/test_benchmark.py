@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from tiny_models import write_experiment
 
 from espnet_plugin.bin import benchmark
@@ -32,6 +33,21 @@ def test_speech_is_joined_and_cut(data_dir: Path) -> None:
     second, _ = soundfile.read(data_dir / "1.wav", dtype="float32")
     expected = np.concatenate([first, second] * 5)[:96000]
     np.testing.assert_array_equal(speech.flatten().numpy(), expected)
+
+
+def test_refuses_speech_of_another_rate(data_dir: Path, tmp_path: Path) -> None:
+    frontend = {"n_fft": 400, "hop_length": 160, "n_mels": 20}
+    experiments = []
+    for fs in (8000, 16000):
+        experiments.append(write_experiment(tmp_path / f"asr_{fs}"))
+        path = experiments[-1] / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump({**config, "frontend_conf": {**frontend, "fs": fs}}))
+    options = ["--data_dir", str(data_dir), "--output_dir", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match="utt-0: .* has 16000 samples/s, not 8000"):
+        benchmark.main(["--exp_dir", str(experiments[0]), *options])
+    with pytest.raises(SystemExit, match=r"several sampling rates: \[8000, 16000\]"):
+        benchmark.main(["--exp_dir", *map(str, experiments), *options])
 
 
 def test_two_models_side_by_side(data_dir: Path, tmp_path: Path, capsys) -> None:
