@@ -52,6 +52,7 @@ def read_utterances(
     corpus_dir: PathLike,
     alignments_dir: Optional[PathLike] = None,
     nj: int = 1,
+    skip_bad: bool = False,
 ) -> Any:
     """A lhotse CutSet of checked utterances, made by ``lhotse.recipes.prepare_librispeech``.
 
@@ -63,6 +64,7 @@ def read_utterances(
         corpus_dir: where they lie; it is only read.
         alignments_dir: of TextGrids; utterances without one get no alignment.
         nj: threads of lhotse.
+        skip_bad: leave utterances out whose TextGrid does not fit, instead of raising.
 
     Raises:
         BadDataError: TextGrids that do not fit their utterances, all of them.
@@ -108,12 +110,12 @@ def read_utterances(
                     problems.append(
                         Problem(utterance.id, str(path), str(error), "correct or remove it")
                     )
+                    continue
             cut = recording.to_cut()
             cut.id = utterance.id
             cut.supervisions = [supervision]
             cuts.append(cut)
-    if problems:
-        raise BadDataError(problems)
+    _report(problems, skip_bad)
     if missing:
         logger.info("%d of %d utterances have no TextGrid", missing, len(cuts))
     cuts.sort(key=lambda cut: cut.id)
@@ -162,16 +164,16 @@ def prepare(
     chosen = chosen if chosen is not None else default_split(parts)
     _protect(Path(corpus_dir), out, chosen)
     checked = check_corpus(corpus_dir, parts, nj, functools.partial(in_split, chosen))
-    if checked.problems:
-        error = BadDataError(checked.problems)
-        if not skip_bad:
-            raise error
-        logger.warning("left out: %s", error)
+    _report(checked.problems, skip_bad)
     sets = apply_split(chosen, checked.utterances, checked.seen)
-    cuts = {
-        name: read_utterances(utterances, corpus_dir, alignments_dir, nj)
-        for name, utterances in sets.items()
-    }
+    cuts: Dict[str, Any] = {}
+    problems: List[Problem] = []
+    for name, utterances in sets.items():
+        try:
+            cuts[name] = read_utterances(utterances, corpus_dir, alignments_dir, nj, skip_bad)
+        except BadDataError as error:
+            problems += error.problems
+    _report(problems, skip_bad)
     with ExitStack() as stack:
         if speeds:
             perturbed = speed_sets or [name for name in sets if name.startswith("train")]
@@ -189,6 +191,15 @@ def prepare(
         hours = sum(cut.duration for cut in cut_set) / 3600
         logger.info("%s: %d utterances, %.2f hours", name, len(cut_set), hours)
     return cuts
+
+
+def _report(problems: Sequence[Problem], skip_bad: bool) -> None:
+    """Raise the problems, if there are any, or log that their utterances are left out."""
+    if not problems:
+        return
+    if not skip_bad:
+        raise BadDataError(problems)
+    logger.warning("left out: %s", BadDataError(problems))
 
 
 def _protect(corpus: Path, out: Path, names: Iterable[str]) -> None:

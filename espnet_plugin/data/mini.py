@@ -221,7 +221,10 @@ def make_mini(
             raise FileExistsError(
                 f"{target} is there but was not made by make_mini: choose another directory"
             )
-    if corpus.exists() and json.loads((corpus / MARKER).read_text()) == made_with:
+    if all(
+        target.exists() and json.loads((target / MARKER).read_text()) == made_with
+        for target in (corpus, alignments)
+    ):
         logger.info("%s is there already with these options", corpus)
         return corpus
     utterances = plan(options)

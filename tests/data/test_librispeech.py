@@ -137,19 +137,21 @@ def test_skip_bad_leaves_the_damaged_out(copied_corpus, tmp_path, caplog):
     assert all(name in caplog.text for name in bad)
 
 
-def test_textgrids_that_do_not_fit_are_all_reported(copied_corpus, tmp_path):
-    grids = sorted((copied_corpus / "alignments" / "dev-clean-2").rglob("*.TextGrid"))
+def test_textgrids_that_do_not_fit_are_all_reported_or_left_out(copied_corpus, tmp_path):
+    alignments = copied_corpus / "alignments"
+    grids = [sorted((alignments / part).rglob("*.TextGrid"))[0] for part in PARTS[1:]]
     grids[0].write_text("nonsense")
     grids[1].write_text(grids[1].read_text().replace('text = "', 'text = "x', 2))
+    options = {"parts": PARTS, "alignments_dir": alignments}
     with pytest.raises(BadDataError) as caught:
-        prepare(
-            copied_corpus / "LibriSpeech",
-            tmp_path / "data",
-            parts=["dev-clean-2"],
-            alignments_dir=copied_corpus / "alignments",
-        )
+        prepare(copied_corpus / "LibriSpeech", tmp_path / "data", **options)
     assert [problem.file for problem in caught.value.problems] == [str(path) for path in grids]
     assert not (tmp_path / "data").exists()
+    for grid in grids:  # a set without utterances would be another error
+        assert len(list(grid.parents[2].rglob("*.TextGrid"))) > 1
+    cuts = prepare(copied_corpus / "LibriSpeech", tmp_path / "data", skip_bad=True, **options)
+    kept = {cut.id for chosen in cuts.values() for cut in chosen}
+    assert kept and not kept & {grid.stem for grid in grids}
 
 
 def test_the_corpus_is_never_written_to(tiny_corpus, tmp_path):

@@ -152,6 +152,13 @@ def test_same_options_are_left_and_others_replace(copied_corpus, tiny_options, c
     assert {path.name for path in copied_corpus.iterdir()} == {"LibriSpeech", "alignments"}
 
 
+def test_lost_alignments_are_made_again(copied_corpus, tiny_options):
+    shutil.rmtree(copied_corpus / "alignments")
+    make_mini(copied_corpus, tiny_options)
+    flacs = len(list((copied_corpus / "LibriSpeech").rglob("*.flac")))
+    assert len(list((copied_corpus / "alignments").rglob("*.TextGrid"))) == flacs > 0
+
+
 @pytest.mark.parametrize("name", ["LibriSpeech", "alignments"])
 def test_what_is_not_ours_is_never_replaced(name, tmp_path, tiny_options):
     pytest.importorskip("espeakng_loader", reason="synthesis needs eSpeak NG")
