@@ -56,10 +56,10 @@ def read_text(path: PathLike) -> Dict[str, str]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        name, _, text = line.strip().partition(" ")
+        name, *text = line.strip().split(maxsplit=1)
         if name in texts:
             raise ScoreError(f"{path}:{number}: {name} is there twice")
-        texts[name] = text
+        texts[name] = text[0] if text else ""
     if not texts:
         raise ScoreError(f"{path}: empty")
     return texts

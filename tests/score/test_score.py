@@ -143,8 +143,8 @@ def test_units_are_espnets(bpemodel: str) -> None:
 
 def test_texts_are_read_strictly(tmp_path: Path) -> None:
     path = tmp_path / "text"
-    path.write_text("u1 a  b\nu2\nu3 \n\n")
-    assert read_text(path) == {"u1": "a  b", "u2": "", "u3": ""}
+    path.write_text("u1 a  b\nu2\nu3 \n\nu4\ta b\n")
+    assert read_text(path) == {"u1": "a  b", "u2": "", "u3": "", "u4": "a b"}
     path.write_text("u1 a\nu1 b\n")
     with pytest.raises(ScoreError, match=r"text:2: u1 is there twice"):
         read_text(path)
