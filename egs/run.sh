@@ -50,14 +50,14 @@ analyze_args=        # more options for bin.analyze
 plan_args="--group_size 3" # options for bin.plan
 
 # Decoding and benchmark
-k2_config=${root}/conf/decode_k2_ctc.yaml # --config of bin.asr_inference_k2
+inference_config=${root}/conf/decode_k2_ctc.yaml # --config of bin.asr_inference_k2
 inference_args=      # more options for bin.asr_inference_k2
 bench_args=          # more options for bin.benchmark
 
 option_names="corpus workdir stage stop_stage skip_done ngpu nj num_threads python datadir dumpdir
     expdir corpus_dir alignments data_args split skip_bad speed_perturb_factors min_wav_duration
     max_wav_duration train_set valid_set test_sets nbpe bpemode asr_config asr_args asr_tag
-    feats_normalize inference_asr_model analyze_set analyze_args plan_args k2_config
+    feats_normalize inference_asr_model analyze_set analyze_args plan_args inference_config
     inference_args bench_args"
 option_names=$(echo ${option_names})
 
@@ -117,7 +117,7 @@ cd "${workdir}"
 if [ ! -d conf ]; then
     ln -s "${egs}/${corpus}/asr1/conf" conf
 fi
-for name in split asr_config k2_config; do
+for name in split asr_config inference_config; do
     [ -f "${!name}" ] || die "--${name} ${!name}: no such file (from ${workdir})"
 done
 
@@ -152,7 +152,7 @@ stats=${expdir}/asr_stats_raw_${bpemode}${nbpe}
 plan=${expdir}/plan/reuse_attention.yaml
 trained_plan=${reuse_exp}/plan.yaml
 analyze_set=${analyze_set:-${test_sets%% *}}
-decoding=$(basename "${k2_config}" .yaml)
+decoding=$(basename "${inference_config}" .yaml)
 device=$([ "${ngpu}" -gt 0 ] && echo cuda || echo cpu)
 inference_ngpu=$([ "${ngpu}" -gt 0 ] && echo 1 || echo 0)
 
@@ -319,7 +319,7 @@ if wanted 8; then
             log "Stage 8: decode ${set} with ${exp}"
             out=${exp}/${decode_tag}/${set}
             # shellcheck disable=SC2086
-            espnet asr_inference_k2 --config "${k2_config}" --ngpu "${inference_ngpu}" \
+            espnet asr_inference_k2 --config "${inference_config}" --ngpu "${inference_ngpu}" \
                 --exp_dir "${exp}" --checkpoint "${inference_asr_model}" \
                 --data_dir "${dump}/${set}" --output_dir "${out}" "${method[@]}" ${inference_args}
         done
@@ -373,7 +373,7 @@ if wanted 10; then
             [ "${source}" = model_tag ] \
                 || model=(--exp_dir "${exp}" --checkpoint "${inference_asr_model}")
             # shellcheck disable=SC2086
-            espnet asr_inference_k2 --config "${k2_config}" --data_dir "${dump}/${set}" \
+            espnet asr_inference_k2 --config "${inference_config}" --data_dir "${dump}/${set}" \
                 --key_file "${check}/keys" --output_dir "${check}/${source}" "${model[@]}" \
                 "${method[@]}" ${inference_args}
         done

@@ -20,11 +20,8 @@ from typing import Any
 
 _TRANSFORMER = "pytorch_backend.transformer"
 _MOVED = {
-    "MultiSequential": f"{_TRANSFORMER}.repeat",
-    "RelPositionMultiHeadedAttention": f"{_TRANSFORMER}.attention",
     "RelPositionalEncoding": f"{_TRANSFORMER}.embedding",
     "TooShortUttError": f"{_TRANSFORMER}.subsampling",
-    "make_pad_mask": "pytorch_backend.nets_utils",
 }
 
 PACKAGES = ("espnet", "torch", "torchaudio", "k2", "lhotse", "fairseq")

@@ -43,7 +43,7 @@ class MiniOptions:
     """
 
     seed: int = 1
-    train_minutes: float = 120.0
+    train_minutes: float = 240.0
     dev_minutes: float = 4.0
     test_minutes: float = 6.0
     min_word_count: int = 5

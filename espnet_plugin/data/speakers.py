@@ -31,7 +31,13 @@ _VOICES: Dict[str, Tuple[Tuple[str, int, int, int], ...]] = {
         ("en-us+steph", 45, 160, 50), ("en-us+Lee", 50, 165, 50),
         ("en+m3", 45, 160, 50), ("en+f3", 55, 165, 50), ("en+m2", 60, 170, 50),
         ("en-gb-x-rp+f4", 40, 160, 55), ("en-gb-x-rp+m4", 55, 165, 50),
-        ("en-us+aunty", 50, 170, 45),
+        ("en-us+aunty", 50, 170, 45), ("en-us+m8", 45, 165, 50), ("en-us+Andy", 50, 160, 50),
+        ("en-us+Denis", 50, 165, 50), ("en-us+Michael", 45, 170, 50), ("en-us+Alicia", 50, 165, 50),
+        ("en-us+Andrea", 50, 160, 50), ("en-us+Gene", 50, 170, 50), ("en-us+belinda", 50, 165, 50),
+        ("en-us+edward", 50, 165, 50), ("en-us+steph2", 50, 170, 50), ("en-us+max", 50, 165, 50),
+        ("en-us-nyc+m3", 50, 165, 50), ("en-us-nyc+f4", 55, 165, 50),
+        ("en-us-nyc+m4", 45, 160, 55), ("en-gb-x-rp+m2", 45, 165, 50),
+        ("en-gb-x-rp+f2", 50, 160, 50), ("en+f5", 50, 165, 50), ("en+m1", 50, 170, 45),
     ),
     "dev-clean-2": (
         ("en-us+m3", 45, 170, 55), ("en-us+f2", 58, 165, 50),
@@ -53,7 +59,7 @@ def speakers(part: str) -> List[Speaker]:
     if part not in PARTS:
         raise ValueError(f"the mini corpus has no part {part!r}; there are {', '.join(PARTS)}")
     first = 9001 + sum(len(_VOICES[before]) for before in PARTS[: PARTS.index(part)])
-    female = ("f", "Annie", "steph", "aunty", "linda")
+    female = ("f", "Annie", "Alicia", "Andrea", "steph", "aunty", "linda", "belinda")
     return [
         Speaker(
             first + index,

@@ -29,8 +29,9 @@ def encoder_call(model: Any, speech: Tensor, lengths: Tensor) -> Call:
             model.encode(speech, lengths)
     finally:
         hook.remove()
-    conditioned = getattr(model.encoder, "interctc_use_conditioning", False)
-    options = {"ctc": model.ctc} if conditioned else {}
+    asks_ctc = ("interctc_use_conditioning", "ctc_trim")  # as ESPnetASRModel.encode tells
+    needs_ctc = any(getattr(model.encoder, name, False) for name in asks_ctc)
+    options = {"ctc": model.ctc} if needs_ctc else {}
 
     def call() -> Any:
         with torch.no_grad():

@@ -11,7 +11,13 @@ import yaml
 from tiny_models import write_experiment
 
 from espnet_plugin.bin import benchmark
-from espnet_plugin.stacks.timing import interleaved_seconds, median_ratio, peak_bytes
+from espnet_plugin.stacks.experiment import load_experiment
+from espnet_plugin.stacks.timing import (
+    encoder_call,
+    interleaved_seconds,
+    median_ratio,
+    peak_bytes,
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +89,19 @@ def test_refuses_equal_names(data_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="benchmark: --name"):
         benchmark.main(["--exp_dir", "a/x", "b/x", "--data_dir", str(data_dir),
                         "--output_dir", str(tmp_path)])  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["interctc_use_conditioning", "ctc_trim"])
+def test_the_call_is_what_the_model_does(option: str, tmp_path: Path) -> None:
+    conf = {"interctc_layer_idx": [1], option: True}
+    model = load_experiment(write_experiment(tmp_path / "asr", encoder_conf=conf)).model
+    speech, lengths = torch.randn(2, 16000), torch.tensor([16000, 12000])
+    with torch.no_grad():
+        model.ctc.ctc_lo.bias[0] = 1e4  # all is blank, which ctc_trim cuts off
+        (expected, _), frames = model.encode(speech, lengths)
+    (found, _), found_frames, _ = encoder_call(model, speech, lengths)()
+    assert torch.equal(found, expected) and torch.equal(found_frames, frames)
+    assert (found.shape[1] < 10) == (option == "ctc_trim")
 
 
 def test_calls_run_in_turn_after_a_warm_up() -> None:
