@@ -167,7 +167,7 @@ class CtcDecoder:
     ) -> tuple[List[Hypothesis], Optional[Lattices]]:
         """Hypotheses and lattices of posteriors (B, T, V) with (B,) lengths."""
         if self.method == "greedy":
-            paths = zip(*greedy_search(log_probs, lengths), strict=True)
+            paths = zip(*greedy_search(log_probs, lengths, names), strict=True)
             return [self._hypothesis(ids, score) for ids, score in paths], None
         lattices = find_lattices(self.graph, log_probs, lengths, self.beams, names=names)
         hypotheses = [

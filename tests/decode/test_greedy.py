@@ -25,3 +25,13 @@ def test_greedy_is_the_collapse_of_the_argmax(seed: int, lengths: list[int]) -> 
         assert labels[i] == expected
         best = log_probs[i, :frames].astype(np.float64).max(axis=-1).sum() if frames else 0.0
         assert scores[i] == pytest.approx(best, abs=1e-9)
+
+
+def test_what_is_not_a_number_is_empty_and_named(caplog) -> None:
+    log_probs = torch.log_softmax(torch.randn(3, 5, 4, generator=torch.manual_seed(0)), -1)
+    whole = greedy_search(log_probs, torch.tensor([5, 5, 3]))
+    log_probs[0, 2, 3] = log_probs[2, 4, 1] = float("nan")  # of the third one only padding
+    labels, scores = greedy_search(log_probs, torch.tensor([5, 5, 3]), ["a", "b", "c"])
+    assert (labels[0], scores[0]) == ([], float("-inf"))
+    assert (labels[1:], scores[1:]) == (whole[0][1:], whole[1][1:])
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["a"]
