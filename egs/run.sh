@@ -22,7 +22,7 @@ expdir=exp           # models, decodings, results
 
 # Data
 corpus_dir=          # the corpus; mini is made there, librispeech_100 is downloaded there
-alignments=          # directory of TextGrids, if there are any
+alignments=          # directory of TextGrids; default: alignments beside corpus_dir, if it is there
 data_args=           # more options for bin.make_mini (stage 0 of mini)
 split=conf/split.yaml # which speakers and utterances make which set
 skip_bad=false       # true: leave damaged utterances out; false: stop and list them
@@ -40,6 +40,7 @@ bpemode=unigram      # unigram or bpe
 # Model
 asr_config=conf/train_asr_conformer.yaml # ESPnet's configuration of the baseline, a Conformer
 asr_args=            # more options for ESPnet's asr_train
+init_expdir=         # expdir whose models of the same names give the encoders to start from
 asr_tag=             # name of the baseline; default: from asr_config
 feats_normalize=global_mvn # or utterance_mvn, or null
 inference_asr_model=valid.loss.ave.pth # analysed, decoded and packed
@@ -56,9 +57,9 @@ bench_args=          # more options for bin.benchmark
 
 option_names="corpus workdir stage stop_stage skip_done ngpu nj num_threads python datadir dumpdir
     expdir corpus_dir alignments data_args split skip_bad speed_perturb_factors min_wav_duration
-    max_wav_duration train_set valid_set test_sets nbpe bpemode asr_config asr_args asr_tag
-    feats_normalize inference_asr_model analyze_set analyze_args plan_args inference_config
-    inference_args bench_args"
+    max_wav_duration train_set valid_set test_sets nbpe bpemode asr_config asr_args
+    init_expdir asr_tag feats_normalize inference_asr_model analyze_set analyze_args plan_args
+    inference_config inference_args bench_args"
 option_names=$(echo ${option_names})
 
 print_help() {
@@ -200,6 +201,13 @@ train() {
     local normalize=(--normalize "${feats_normalize}")
     [ "${feats_normalize}" != global_mvn ] \
         || normalize+=(--normalize_conf "stats_file=${stats}/train/feats_stats.npz")
+    local init=()
+    if [ -n "${init_expdir}" ]; then
+        init=${init_expdir}/$(basename "${exp}")/${inference_asr_model}
+        [ -f "${init}" ] || die "${init} is not there: run the recipe that makes it" \
+            "(egs/mini/asr1/run.sh), or give --init_expdir '' to start from nothing"
+        init=(--init_param "${init}:encoder:encoder")
+    fi
     log "training ${exp}; its log: ${workdir}/${exp}/train.log"
     mkdir -p "${exp}"
     # shellcheck disable=SC2086
@@ -209,7 +217,7 @@ train() {
         --valid_shape_file "${stats}/valid/speech_shape" \
         --valid_shape_file "${stats}/valid/text_shape.bpe" \
         --ngpu "${ngpu}" --multiprocessing_distributed true --resume true \
-        --output_dir "${exp}" "$@" ${asr_args} >> "${exp}/train.log" 2>&1; then
+        --output_dir "${exp}" "${init[@]}" "$@" ${asr_args} >> "${exp}/train.log" 2>&1; then
         tail -n 30 "${exp}/train.log" >&2
         die "training of ${exp} failed; its log: ${workdir}/${exp}/train.log"
     fi
@@ -227,6 +235,9 @@ fi
 if wanted 1; then
     log "Stage 1: manifests and Kaldi directories from ${corpus_dir}"
     options=(--corpus_dir "${corpus_dir}" --out "${datadir}" --split "${split}" --nj "${nj}")
+    if [ -z "${alignments}" ] && [ -d "$(dirname "${corpus_dir}")/alignments" ]; then
+        alignments=$(dirname "${corpus_dir}")/alignments
+    fi
     [ -z "${alignments}" ] || options+=(--alignments "${alignments}")
     [ "${skip_bad}" = false ] || options+=(--skip_bad)
     [ -z "${speed_perturb_factors}" ] \

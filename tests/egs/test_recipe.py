@@ -119,7 +119,6 @@ def test_all_stages(tmp_path):
     done = run(
         *("--workdir", str(work), "--data_args", size, "--nbpe", "40", "--num_threads", "1"),
         *("--corpus_dir", f"{tmp_path}/mini/LibriSpeech"),
-        *("--alignments", f"{tmp_path}/mini/alignments"),
         *("--asr_args", "--max_epoch 1 --num_workers 0"),
         *("--bench_args", "--seconds 1 --batch 1 --repeats 1"),
         timeout=600,
@@ -147,7 +146,6 @@ def test_all_stages(tmp_path):
     again = run(
         *("--workdir", str(work), "--skip_done", "true", "--nbpe", "40"),
         *("--corpus_dir", f"{tmp_path}/mini/LibriSpeech"),
-        *("--alignments", f"{tmp_path}/mini/alignments"),
     )
     assert again.returncode == 0 and again.stdout.count("done before, skipped") == 11
     # A finished training is not an error when it is called again; another plan's model is.

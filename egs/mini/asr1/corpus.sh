@@ -1,11 +1,12 @@
 # The mini corpus: synthetic speech in LibriSpeech's layout, made in stage 0.
 corpus_dir=${egs}/mini/asr1/downloads/LibriSpeech
-alignments=${egs}/mini/asr1/downloads/alignments
 results_title="Mini corpus (synthetic speech), Conformer CTC"
 results_note="Scale: mini. The corpus is synthesised by eSpeak NG; these are not LibriSpeech figures."
 results_command="egs/run.sh"
 
 get_corpus() {
+    [ "$(basename "${corpus_dir}")" = LibriSpeech ] \
+        || die "--corpus_dir ${corpus_dir}: the mini corpus is made in a folder named LibriSpeech"
     # shellcheck disable=SC2086
     plugin make_mini --out "$(dirname "${corpus_dir}")" --nj "${nj}" ${data_args}
 }
