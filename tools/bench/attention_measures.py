@@ -22,7 +22,7 @@ from typing import Callable, Dict, List, Optional, Sequence
 import torch
 
 from espnet_plugin.analysis.run import AttentionPass
-from espnet_plugin.stacks.batches import Batch, list_utterances, plan_batches, read_batch
+from espnet_plugin.stacks.batches import Batch, Utterance, list_utterances, plan_batches, read_batch
 from espnet_plugin.stacks.experiment import Experiment, load_experiment
 from espnet_plugin.stacks.hooks import attention_maps
 from espnet_plugin.stacks.untrained import create_untrained
@@ -68,17 +68,21 @@ def arms(experiment: Experiment) -> Dict[str, Callable[[Batch], None]]:
 
 def run(
     todo: Dict[str, Callable[[Batch], None]],
-    batches: List[Batch],
+    plan: List[List[Utterance]],
     rounds: int,
     clock: Callable[[], float],
 ) -> Dict[str, List[float]]:
-    """Seconds of each arm over all batches, for each round; arms take turns at every batch."""
+    """Seconds of each arm over all batches, for each round; arms take turns at every batch.
+
+    Reading a batch is not timed, and a batch is gone before the next one is read.
+    """
     for arm in todo.values():
-        arm(batches[0])
+        arm(read_batch(plan[0]))
     seconds: Dict[str, List[float]] = {name: [] for name in todo}
     for _ in range(rounds):
         spent = dict.fromkeys(todo, 0.0)
-        for batch in batches:
+        for utterances in plan:
+            batch = read_batch(utterances)
             for name, arm in todo.items():
                 start = clock()
                 arm(batch)
@@ -110,11 +114,11 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
     torch.set_num_threads(args.num_threads)
     experiment = load(args.exp_dir)
     utterances = list_utterances(args.data_dir)[: args.utterances]
-    batches = [read_batch(b) for b in plan_batches(utterances, args.batch_seconds)]
+    plan = plan_batches(utterances, args.batch_seconds)
     todo = {name: arm for name, arm in arms(experiment).items() if name in args.arms}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
-    seconds = run(todo, batches, args.rounds, clock)
+    seconds = run(todo, plan, args.rounds, clock)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     result = {
         "utterances": len(utterances),

@@ -2,7 +2,7 @@
 """Time reuse_conformer against the installed ESPnet's ConformerEncoder, side by side.
 
 The encoders take turns in one process, so that a change of the machine's load meets all of them.
-Ratios are of medians; the range after them holds the middle half of the ratios of single turns.
+A ratio is the median of the ratios of single turns; the range after it holds their middle half.
 With ``--sdpa`` an ESPnet encoder with ``use_sdpa: true`` (ESPnet 202611) takes part too.
 
     python tools/bench/reuse_conformer.py --lengths 5 15 30 60 --batch 1 8 --json out.json
@@ -135,12 +135,12 @@ def take_turns(
 
 
 def compare(measured: Dict[str, Dict[str, Any]], name: str) -> Dict[str, float]:
-    """How many times faster reuse is than ``name``: by medians, and the middle half of turns."""
+    """How many times faster reuse is than ``name``: median and middle half over the turns."""
     theirs, ours = measured[name]["seconds"], measured["reuse"]["seconds"]
     turns = sorted(a / b for a, b in zip(theirs, ours, strict=True))
     quarter = len(turns) // 4
     return {
-        "ratio": statistics.median(theirs) / statistics.median(ours),
+        "ratio": statistics.median(turns),
         "low": turns[quarter],
         "high": turns[-1 - quarter],
     }
