@@ -130,3 +130,13 @@ def test_json_refuses_what_json_cannot_hold(tmp_path, number):
         write_json(tmp_path / "a.json", {"loss": number})
     assert json.loads((tmp_path / "a.json").read_text()) == {"before": 1}
     assert entries(tmp_path) == ["a.json"]
+
+
+def test_a_directory_comes_back_if_the_new_one_cannot_take_its_place(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "old").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        with atomic_dir(tmp_path / "d") as temporary:
+            temporary.rmdir()  # so that the last rename fails
+    assert (tmp_path / "d" / "old").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["d"]
