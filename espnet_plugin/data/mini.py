@@ -45,7 +45,7 @@ class MiniOptions:
     seed: int = 1
     train_minutes: float = 240.0
     dev_minutes: float = 4.0
-    test_minutes: float = 6.0
+    test_minutes: float = 20.0
     min_word_count: int = 5
     snr_db: float = 40.0
 
