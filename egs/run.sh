@@ -137,6 +137,10 @@ export OMP_NUM_THREADS=${num_threads}
 # layer costs a large part of a training step on CPU.
 export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-1000000000}
 export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-1000000000}
+# The MKL in older torch takes its slowest kernels on AMD processors, unless told that there is AVX2.
+if grep -q AuthenticAMD /proc/cpuinfo 2> /dev/null && grep -qw avx2 /proc/cpuinfo; then
+    export MKL_DEBUG_CPU_TYPE=${MKL_DEBUG_CPU_TYPE:-5}
+fi
 
 plugin() { ${python} -m "espnet_plugin.bin.$1" "${@:2}"; }
 espnet() { ${python} -m espnet_plugin -m "espnet2.bin.$1" "${@:2}"; }
