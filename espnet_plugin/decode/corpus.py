@@ -60,7 +60,10 @@ def decode_corpus(
         raise ValueError(f"{lattice_dir}: the method greedy makes no lattices; leave it out")
     output_dir = Path(output_dir)
     lattices = LatticeWriter(lattice_dir) if lattice_dir is not None else None
-    journal = Journal(output_dir / ".decoding.jsonl", [job, source, list(names), str(lattice_dir)])
+    made = Path(source[0]).stat().st_mtime_ns if Path(source[0]).is_file() else None
+    journal = Journal(
+        output_dir / ".decoding.jsonl", [job, source, made, list(names), str(lattice_dir)]
+    )
     done = {name for entry in journal.entries for name in entry["results"]}
     if done:
         logger.info("%s: %d of %d are done already", output_dir, len(done), len(names))

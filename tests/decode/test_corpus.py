@@ -96,6 +96,35 @@ def test_a_stopped_job_goes_on(tiny_experiment, data_dir, tmp_path, monkeypatch)
     assert results(tmp_path / "out") == results(tmp_path / "whole")
 
 
+def test_a_stopped_job_begins_anew_on_new_data(
+    tiny_experiment, data_dir, tmp_path, monkeypatch
+) -> None:
+    options = ["--exp_dir", tiny_experiment, "--data_dir", data_dir, "--method", "greedy",
+               "--batch_size", 1, "--output_dir", tmp_path / "out"]  # fmt: skip
+    decode = CtcDecoder.decode
+    seen: list[str] = []
+
+    def stopping(self, waveforms, names=None):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.extend(names)
+        return decode(self, waveforms, names)
+
+    monkeypatch.setattr(CtcDecoder, "decode", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        command(*options)
+    again: list[str] = []
+
+    def watching(self, waveforms, names=None):
+        again.extend(names)
+        return decode(self, waveforms, names)
+
+    monkeypatch.setattr(CtcDecoder, "decode", watching)
+    (data_dir / "wav.scp").write_text((data_dir / "wav.scp").read_text())  # made again
+    command(*options)
+    assert set(seen) < set(again)
+
+
 def test_other_options_for_the_text_are_another_job(tiny_experiment, data_dir, tmp_path) -> None:
     words = ["--exp_dir", tiny_experiment, "--data_dir", data_dir, "--method", "greedy",
              "--output_dir", tmp_path / "out"]  # fmt: skip
