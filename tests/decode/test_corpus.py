@@ -67,30 +67,31 @@ def test_greedy_writes_every_utterance_in_order(tiny_experiment, data_dir, tmp_p
     assert not (out / ".decoding.jsonl").exists()
 
 
-def test_a_stopped_job_goes_on(tiny_experiment, data_dir, tmp_path, monkeypatch) -> None:
-    options = ["--exp_dir", tiny_experiment, "--data_dir", data_dir, "--method", "greedy",
-               "--batch_size", 1]  # fmt: skip
-    command(*options, "--output_dir", tmp_path / "whole")
+def watch_decoding(monkeypatch, stop_after: int = 100) -> list[str]:
+    """Names that are decoded from now on; the next one after so many is an interrupt."""
     decode = CtcDecoder.decode
     seen: list[str] = []
 
-    def stopping(self, waveforms, names=None):
-        if len(seen) == 2:
+    def watching(self, waveforms, names=None):
+        if len(seen) == stop_after:
             raise KeyboardInterrupt
         seen.extend(names)
         return decode(self, waveforms, names)
 
-    monkeypatch.setattr(CtcDecoder, "decode", stopping)
+    monkeypatch.setattr(CtcDecoder, "decode", watching)
+    return seen
+
+
+def test_a_stopped_job_goes_on(tiny_experiment, data_dir, tmp_path, monkeypatch) -> None:
+    options = ["--exp_dir", tiny_experiment, "--data_dir", data_dir, "--method", "greedy",
+               "--batch_size", 1]  # fmt: skip
+    command(*options, "--output_dir", tmp_path / "whole")
+    seen = watch_decoding(monkeypatch, stop_after=2)
     with pytest.raises(KeyboardInterrupt):
         command(*options, "--output_dir", tmp_path / "out")
     assert not (tmp_path / "out" / "1best_recog").exists()
-    again: list[str] = []
-
-    def watching(self, waveforms, names=None):
-        again.extend(names)
-        return decode(self, waveforms, names)
-
-    monkeypatch.setattr(CtcDecoder, "decode", watching)
+    monkeypatch.undo()
+    again = watch_decoding(monkeypatch)
     command(*options, "--output_dir", tmp_path / "out")
     assert len(seen) == 2 and len(again) == 3 and not set(seen) & set(again)
     assert results(tmp_path / "out") == results(tmp_path / "whole")
@@ -101,25 +102,11 @@ def test_a_stopped_job_begins_anew_on_new_data(
 ) -> None:
     options = ["--exp_dir", tiny_experiment, "--data_dir", data_dir, "--method", "greedy",
                "--batch_size", 1, "--output_dir", tmp_path / "out"]  # fmt: skip
-    decode = CtcDecoder.decode
-    seen: list[str] = []
-
-    def stopping(self, waveforms, names=None):
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-        seen.extend(names)
-        return decode(self, waveforms, names)
-
-    monkeypatch.setattr(CtcDecoder, "decode", stopping)
+    seen = watch_decoding(monkeypatch, stop_after=2)
     with pytest.raises(KeyboardInterrupt):
         command(*options)
-    again: list[str] = []
-
-    def watching(self, waveforms, names=None):
-        again.extend(names)
-        return decode(self, waveforms, names)
-
-    monkeypatch.setattr(CtcDecoder, "decode", watching)
+    monkeypatch.undo()
+    again = watch_decoding(monkeypatch)
     (data_dir / "wav.scp").write_text((data_dir / "wav.scp").read_text())  # made again
     command(*options)
     assert set(seen) < set(again)
