@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import yaml
 
@@ -244,9 +244,16 @@ def _unequal(because: Sequence[Any], actions: Sequence[Any]) -> str:
     )
 
 
-def _flow(value: Any) -> str:
+def _flow(value: Union[Mapping[str, Any], Sequence[str]]) -> str:
+    entries = value.values() if isinstance(value, Mapping) else value
     text = yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
+        value,
+        default_flow_style=True,
+        sort_keys=False,
+        # PyYAML writes line breaks other than \n (U+0085, U+2028) as they are and reads them
+        # back as spaces; escaped, they come back as they were.
+        allow_unicode=all(str(entry).isprintable() for entry in entries),
+        width=float("inf"),
     )
     return text.rstrip("\n")
 

@@ -112,6 +112,14 @@ def plans(draw):
     return BlockPlan(stack, tuple(actions), tuple(reasons))
 
 
+@pytest.mark.parametrize(
+    "text", ["\x85", "a\u2028b", " x\n", "\t", "é\x85", "\u00a0", "ß: {}", "#"]
+)
+def test_odd_texts_come_back(text):
+    plan = BlockPlan(StackDescription(text, 1, text), (LocalAttention(0, 3),), ())
+    assert BlockPlan.parse(plan.to_yaml()) == plan
+
+
 @settings(max_examples=60, deadline=None)
 @given(plans())
 def test_round_trip(plan):
