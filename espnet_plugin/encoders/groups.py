@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Union
 
+from espnet_plugin.analysis.groups import equal_groups
+
 ReuseGroups = Union[int, List[List[int]], str]
 
 
@@ -31,10 +33,7 @@ def reuse_groups(spec: ReuseGroups, num_blocks: int) -> List[List[int]]:
     if isinstance(spec, int) and not isinstance(spec, bool):
         if spec < 1:
             raise ValueError(f"reuse_groups: a group needs at least 1 block, got {spec}")
-        return [
-            list(range(first, min(first + spec, num_blocks)))
-            for first in range(0, num_blocks, spec)
-        ]
+        return equal_groups(num_blocks, spec)
     return _checked(spec, num_blocks)
 
 
