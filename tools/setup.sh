@@ -86,7 +86,8 @@ install() {
     local try size
     for try in 1 2 3; do
         size=$(wc -c <"$log")
-        "$python" -m pip install --no-deps --no-build-isolation --progress-bar off "$@" && return
+        PATH=$venv/bin:$PATH "$python" -m pip install --no-deps --no-build-isolation \
+            --progress-bar off "$@" && return
         tail -c "+$((size + 1))" "$log" | grep -qE "$network_errors" || return 1
         [ "$try" = 3 ] || { echo "the network failed: trying again"; sleep $((5 * try)); }
     done
