@@ -8,12 +8,13 @@
 from __future__ import annotations
 
 from espnet_plugin.decode.decoder import METHODS, CtcDecoder, Decoded, Hypothesis
+from espnet_plugin.decode.graph.topology import TOPOLOGIES, ctc_topology
 from espnet_plugin.decode.greedy import greedy_search
-from espnet_plugin.decode.lattice import Beams, Lattices, find_lattices
+from espnet_plugin.decode.lattice import Beams, Lattices
 from espnet_plugin.decode.posteriors import ctc_posteriors
+from espnet_plugin.decode.retries import find_lattices
 from espnet_plugin.decode.search import best_paths, total_scores
-from espnet_plugin.decode.store import LatticeWriter, load_lattice
-from espnet_plugin.decode.topology import TOPOLOGIES, ctc_topology
+from espnet_plugin.decode.store import LatticeStore, LatticeWriter, iter_lattices, load_lattice
 
 __all__ = [
     "METHODS",
@@ -22,6 +23,7 @@ __all__ = [
     "CtcDecoder",
     "Decoded",
     "Hypothesis",
+    "LatticeStore",
     "LatticeWriter",
     "Lattices",
     "best_paths",
@@ -29,6 +31,7 @@ __all__ = [
     "ctc_topology",
     "find_lattices",
     "greedy_search",
+    "iter_lattices",
     "load_lattice",
     "total_scores",
 ]

@@ -14,12 +14,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.compat import require_k2
+from espnet_plugin.decode.graph.topology import ctc_topology
 from espnet_plugin.decode.greedy import greedy_search
-from espnet_plugin.decode.lattice import Beams, Lattices, find_lattices
+from espnet_plugin.decode.lattice import Beams, Lattices
 from espnet_plugin.decode.posteriors import ctc_posteriors
+from espnet_plugin.decode.retries import find_lattices
 from espnet_plugin.decode.search import best_paths
 from espnet_plugin.decode.text import TokenText, find_bpemodel
-from espnet_plugin.decode.topology import ctc_topology
 from espnet_plugin.stacks.experiment import Experiment, load_experiment
 
 METHODS = ("ctc", "greedy")

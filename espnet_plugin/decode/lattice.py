@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from espnet_plugin.compat import require_k2
+from espnet_plugin.decode.scales import Scales
 
 if TYPE_CHECKING:
     import k2
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,18 +51,54 @@ class Beams:
             max_active_states=4 * self.max_active_states,
         )
 
+    def narrower(self) -> Beams:
+        """Half the beams, a quarter of the states."""
+        most = max(1, self.max_active_states // 4)
+        return Beams(
+            self.search_beam / 2, self.output_beam / 2, min(self.min_active_states, most), most
+        )
+
 
 @dataclass(frozen=True)
 class Lattices:
     """The lattices of those utterances of a batch that have a path.
 
     Attributes:
-        fsa: an FsaVec with axes [lattice][state][arc]; None if no utterance has a path.
+        fsa: an FsaVec with axes [lattice][state][arc]; None if no utterance has a path. Besides
+            ``labels`` (frames' tokens) and ``aux_labels`` (the graph's output) its arcs carry,
+            each with one value per arc:
+
+            * ``am_scores`` float32, the frame's log posterior of the label as it was given,
+              0 on arcs to the final state;
+            * ``lm_scores`` and ``lexicon_scores`` float32, the graph's parts, 0 where it has
+              none;
+            * ``frame`` int32, counted within the utterance, −1 on arcs to the final state.
+
+            ``scores`` are their weighted sum, see :mod:`espnet_plugin.decode.scales`. All are
+            natural logarithms.
         utterances: ``utterances[i]`` is the place in the batch of lattice ``i``.
     """
 
     fsa: Optional[k2.Fsa]
     utterances: List[int]
+
+    def select(self, rows: List[int]) -> Lattices:
+        """Some of the lattices."""
+        if not rows or self.fsa is None:
+            return Lattices(None, [])
+        index = torch.tensor(rows, dtype=torch.int32, device=self.fsa.device)
+        return Lattices(
+            require_k2().index_fsa(self.fsa, index), [self.utterances[row] for row in rows]
+        )
+
+
+def merge_lattices(parts: List[Lattices]) -> Lattices:
+    """The lattices of several searches in one batch, one after the other."""
+    parts = [part for part in parts if part.fsa is not None]
+    if len(parts) < 2:
+        return parts[0] if parts else Lattices(None, [])
+    fsa = require_k2().cat([part.fsa for part in parts])
+    return Lattices(fsa, [i for part in parts for i in part.utterances])
 
 
 def dense_fsa_vec(log_probs: Tensor, lengths: Tensor) -> Tuple[k2.DenseFsaVec, List[int]]:
@@ -85,74 +119,64 @@ def dense_fsa_vec(log_probs: Tensor, lengths: Tensor) -> Tuple[k2.DenseFsaVec, L
     return k2.DenseFsaVec(log_probs.to(torch.float32), segments), order
 
 
-def find_lattices(
+def intersect(
     graph: k2.Fsa,
     log_probs: Tensor,
     lengths: Tensor,
-    beams: Optional[Beams] = None,
-    retries: int = 3,
-    names: Optional[Sequence[str]] = None,
+    beams: Beams,
+    scales: Scales,
 ) -> Lattices:
-    """Search a batch; what finds no path is searched again with wider beams.
+    """One search of a batch, with the scores of every arc apart.
 
     Args:
         graph: an arc-sorted decoding graph shared by the batch, on the device of ``log_probs``.
         log_probs: (B, T, V) log posteriors.
-        lengths: (B,) numbers of valid frames, integers.
-        beams: what the search keeps; k2's and icefall's defaults if None.
-        retries: how often the beams are widened for utterances without a path.
-        names: (B) names of the utterances, for the log.
+        lengths: (B,) numbers of valid frames, at least one of them above 0.
+        beams: what the search keeps.
+        scales: the weights of posteriors, n-gram model and lexicon in the search.
 
     Returns:
-        The lattices. An utterance with no frames, with a posterior that is not a number, or
-        without a path in the widest beams has none; the log says so.
+        See :class:`Lattices`; utterances without a path have none.
     """
     k2 = require_k2()
-    beams = beams or Beams()
-    names = names if names is not None else [f"utterance {i}" for i in range(len(lengths))]
-    lengths = lengths.to("cpu", torch.int64).clone()
-    for i, frames in enumerate(lengths.tolist()):
-        if frames and bool(torch.isnan(log_probs[i, :frames]).any()):
-            logger.warning("%s: a posterior is not a number; its hypothesis is empty", names[i])
-            lengths[i] = 0
-    if not bool((lengths > 0).any()):
-        return Lattices(None, [])
-    dense, order = dense_fsa_vec(log_probs, lengths)
+    scaled = log_probs if scales.acoustic == 1.0 else scales.acoustic * log_probs
+    dense, order = dense_fsa_vec(scaled, lengths)
     fsa = k2.intersect_dense_pruned(
-        graph,
+        scaled_graph(graph, scales),
         dense,
         search_beam=beams.search_beam,
         output_beam=beams.output_beam,
         min_active_states=beams.min_active_states,
         max_active_states=beams.max_active_states,
+        frame_idx_name="frame",
     )
-    scores = fsa.get_tot_scores(use_double_scores=True, log_semiring=False)
-    found = torch.isfinite(scores).tolist()
-    lost = [order[row] for row, ok in enumerate(found) if not ok]
-    if not lost:
+    _add_parts(fsa, log_probs, order)
+    fsa.scores = scales.combine(fsa.am_scores, fsa.lm_scores, fsa.lexicon_scores)
+    totals = fsa.get_tot_scores(use_double_scores=True, log_semiring=False)
+    found = torch.isfinite(totals).tolist()
+    if all(found):
         return Lattices(fsa, order)
-    kept = [row for row, ok in enumerate(found) if ok]
-    first = Lattices(_select(fsa, kept), [order[row] for row in kept])
-    if retries == 0:
-        for i in lost:
-            logger.warning("%s: no path even with %s; its hypothesis is empty", names[i], beams)
-        return first
-    wider = beams.wider()
-    for i in lost:
-        logger.warning("%s: no path with %s; searching again with %s", names[i], beams, wider)
-    again = find_lattices(
-        graph, log_probs[lost], lengths[lost], wider, retries - 1, [names[i] for i in lost]
-    )
-    return _merge(first, Lattices(again.fsa, [lost[i] for i in again.utterances]))
+    return Lattices(fsa, order).select([row for row, ok in enumerate(found) if ok])
 
 
-def _select(fsa: k2.Fsa, rows: List[int]) -> Optional[k2.Fsa]:
-    if not rows:
-        return None
-    return require_k2().index_fsa(fsa, torch.tensor(rows, dtype=torch.int32, device=fsa.device))
+def scaled_graph(graph: k2.Fsa, scales: Scales) -> k2.Fsa:
+    """``graph`` with the scores that a search with ``scales`` needs; its parts are as they were."""
+    if scales.hlg == scales.lm == 1.0 or not hasattr(graph, "lm_scores"):
+        return graph
+    scaled = graph.clone()
+    scaled.scores = scales.combine(0.0, graph.lm_scores, graph.lexicon_scores)
+    return scaled
 
 
-def _merge(one: Lattices, two: Lattices) -> Lattices:
-    if one.fsa is None or two.fsa is None:
-        return one if two.fsa is None else two
-    return Lattices(require_k2().cat([one.fsa, two.fsa]), one.utterances + two.utterances)
+def _add_parts(fsa: k2.Fsa, log_probs: Tensor, order: List[int]) -> None:
+    """Give the arcs of a search's output the attributes of :class:`Lattices`."""
+    shape = fsa.arcs.shape()
+    rows = shape.row_ids(1).long()[shape.row_ids(2).long()]
+    places = torch.tensor(order, device=fsa.device)[rows]
+    final = fsa.labels < 0
+    fsa.frame = torch.where(final, torch.full_like(fsa.frame, -1), fsa.frame)
+    values = log_probs[places, fsa.frame.clamp(min=0).long(), fsa.labels.clamp(min=0).long()]
+    fsa.am_scores = torch.where(final, torch.zeros_like(values), values).float()
+    for name in ("lm_scores", "lexicon_scores"):
+        if not hasattr(fsa, name):
+            setattr(fsa, name, torch.zeros_like(fsa.am_scores))
