@@ -1,0 +1,155 @@
+"""The tokens of a transcript, and which word each belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from espnet2.text.build_tokenizer import build_tokenizer
+from espnet2.text.cleaner import TextCleaner
+
+from espnet_plugin.atomic import PathLike
+from espnet_plugin.decode.align.transcript import (
+    Transcript,
+    lexicon_transcript,
+    linear_transcript,
+)
+
+WORD_START = "▁"  # SentencePiece's word boundary mark
+SPACE = "<space>"
+UNKNOWN = "<unk>"
+
+
+class AlignError(ValueError):
+    """An utterance that cannot be aligned; the message is the reason."""
+
+
+class TokenUnits:
+    """Transcripts through the model's own tokenizer.
+
+    Args:
+        token_list: the model's tokens, the blank first.
+        token_type: ``bpe``, ``char`` or ``word``.
+        bpemodel: the SentencePiece model; needed for ``bpe``.
+        cleaner: ESPnet's text cleaner of the training, if it had one.
+    """
+
+    level = "token"
+
+    def __init__(
+        self,
+        token_list: Sequence[str],
+        token_type: str,
+        bpemodel: Optional[str] = None,
+        cleaner: Any = None,
+    ) -> None:
+        if token_type not in ("bpe", "char", "word"):
+            raise ValueError(
+                f"a model of token_type {token_type} is aligned with --lexicon (words to tokens)"
+            )
+        self.numbers = {token: i for i, token in enumerate(token_list)}
+        self.token_type = token_type
+        self.tokenizer = build_tokenizer(
+            token_type=token_type, bpemodel=bpemodel, space_symbol=SPACE
+        )
+        self.cleaner = TextCleaner(cleaner)
+
+    def __call__(self, text: str) -> Tuple[Transcript, List[str]]:
+        """The transcript of a text and its words.
+
+        Raises:
+            AlignError: the text is empty, or holds what the model has no token for.
+        """
+        words = self.cleaner(text).split()
+        if not words:
+            raise AlignError("its text is empty")
+        tokens = self.tokenizer.text2tokens(" ".join(words))
+        unknown = [t for t in tokens if self.numbers.get(t, 0) == 0 or t == UNKNOWN]
+        if unknown:
+            raise AlignError(f"the model has no token {unknown[0]!r}")
+        places = self._places(tokens)
+        if max((p for p in places if p is not None), default=-1) != len(words) - 1:
+            raise AlignError(f"its {len(words)} words are not those of the tokens")
+        return linear_transcript([self.numbers[t] for t in tokens], places), words
+
+    def _places(self, tokens: Sequence[str]) -> List[Optional[int]]:
+        if self.token_type == "word":
+            return list(range(len(tokens)))
+        places: List[Optional[int]] = []
+        word = -1 if self.token_type == "bpe" else 0
+        for token in tokens:
+            if token == SPACE:
+                word += 1
+                places.append(None)
+                continue
+            word += self.token_type == "bpe" and token.startswith(WORD_START)
+            places.append(max(word, 0))
+        return places
+
+
+class LexiconUnits:
+    """Transcripts through a pronunciation lexicon.
+
+    Args:
+        lexicon: word -> its pronunciations, as tokens of the model.
+        token_list: the model's tokens, the blank first.
+        silence: the token that may stand between words; None: there is none.
+
+    Raises:
+        ValueError: the lexicon or ``silence`` names a token that the model does not have.
+    """
+
+    level = "phone"
+
+    def __init__(
+        self,
+        lexicon: Mapping[str, Sequence[Sequence[str]]],
+        token_list: Sequence[str],
+        silence: Optional[str] = None,
+    ) -> None:
+        numbers = {token: i for i, token in enumerate(token_list)}
+        if silence is not None and silence not in numbers:
+            raise ValueError(f"the model has no token {silence} for silence")
+        self.silence = numbers[silence] if silence is not None else None
+        self.lexicon: Dict[str, List[List[int]]] = {}
+        for word, variants in lexicon.items():
+            for phone in (phone for variant in variants for phone in variant):
+                if phone not in numbers:
+                    raise ValueError(f"the model has no token {phone} (lexicon, {word})")
+            self.lexicon[word] = [[numbers[phone] for phone in variant] for variant in variants]
+
+    def __call__(self, text: str) -> Tuple[Transcript, List[str]]:
+        """The transcript of a text and its words.
+
+        Raises:
+            AlignError: the text is empty, or has a word that the lexicon lacks.
+        """
+        words = text.split()
+        if not words:
+            raise AlignError("its text is empty")
+        missing = [word for word in words if word not in self.lexicon]
+        if missing:
+            raise AlignError(f"the lexicon has no {missing[0]}")
+        return lexicon_transcript([self.lexicon[word] for word in words], self.silence), words
+
+
+def read_lexicon(path: PathLike) -> Dict[str, List[List[str]]]:
+    """Word -> its pronunciations, from lines of a word and its phones.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line has no pronunciation, or the file has no line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not there")
+    lexicon: Dict[str, List[List[str]]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        word, *phones = line.split() or [""]
+        if word and not phones:
+            raise ValueError(f"{path}:{number}: no pronunciation of {word}")
+        if word and phones not in lexicon.setdefault(word, []):
+            lexicon[word].append(phones)
+    if not lexicon:
+        raise ValueError(f"{path}: empty")
+    return lexicon
