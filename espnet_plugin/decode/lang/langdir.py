@@ -1,0 +1,194 @@
+"""A language directory: what the words are and how tokens spell them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+import torch
+
+from espnet_plugin.atomic import PathLike, atomic_dir, write_json
+from espnet_plugin.compat import torch_load
+from espnet_plugin.decode.lang.fsa import count_disambiguation, lexicon_arcs
+from espnet_plugin.decode.lang.pronunciations import Pronunciations
+
+EPSILON, BACKOFF, START, END = "<eps>", "#0", "<s>", "</s>"
+RESERVED = (EPSILON, BACKOFF, START, END)
+"""Names in words.txt that no word may have."""
+
+
+@dataclass(frozen=True)
+class LangDir:
+    """Words and their pronunciations.
+
+    Attributes:
+        tokens: V names in the order of the model's outputs (ESPnet's: the blank is 0).
+        words: ``words[i]`` is the word with id i; ``words[0]`` is ``<eps>``.
+        pronunciations: of every word but ``<eps>``.
+        silence: the token that may stand at the start and after each word, or None.
+        silence_probability: how probable it is there, between 0 and 1.
+
+    On disk: tokens.txt (a token a line), words.txt (word and id, with ``#0 <s> </s>`` after the
+    words as Kaldi and icefall have them), lexicon.txt (word, tokens), lexiconp.txt (word,
+    probability, tokens), lang.json, and L.pt and L_disambig.pt, which ``k2.Fsa.from_dict``
+    takes: labels are tokens and disambiguation symbols (``#0`` is V, ``#1`` is V + 1, …),
+    ``aux_labels`` words.
+    """
+
+    tokens: List[str]
+    words: List[str]
+    pronunciations: Pronunciations
+    silence: Optional[int] = None
+    silence_probability: float = 0.5
+
+    @cached_property
+    def lexicon(self) -> Dict[str, List[Tuple[int, ...]]]:
+        """Each word's pronunciations as token ids, in the order of lexicon.txt."""
+        prons = self.pronunciations
+        found: Dict[str, List[Tuple[int, ...]]] = {}
+        tokens = prons.tokens.tolist()
+        for word, start, length in zip(
+            prons.word.tolist(), prons.starts.tolist(), prons.length.tolist(), strict=True
+        ):
+            found.setdefault(self.words[word], []).append(tuple(tokens[start : start + length]))
+        return found
+
+    @property
+    def disambiguation(self) -> Dict[str, int]:
+        """The label of each disambiguation symbol in L_disambig; ``#0`` passes G's backoffs."""
+        size = 1 + count_disambiguation(self.pronunciations, self.silence is not None)
+        return {f"#{i}": len(self.tokens) + i for i in range(size)}
+
+    def save(self, path: PathLike) -> None:
+        """Write the directory, whole or not at all; what was there before is replaced."""
+        with atomic_dir(path) as folder:
+            symbols = [*self.words, BACKOFF, START, END]
+            _write(folder / "tokens.txt", self.tokens)
+            _write(folder / "words.txt", [f"{word} {i}" for i, word in enumerate(symbols)])
+            plain, weighted = self._lexicon_lines()
+            _write(folder / "lexicon.txt", plain)
+            _write(folder / "lexiconp.txt", weighted)
+            silence = None if self.silence is None else self.tokens[self.silence]
+            write_json(
+                folder / "lang.json",
+                {
+                    "silence": silence,
+                    "silence_probability": self.silence_probability,
+                    "disambiguation": self.disambiguation,
+                },
+            )
+            for name, disambiguate in (("L.pt", False), ("L_disambig.pt", True)):
+                torch.save(lexicon_arcs(self, disambiguate), folder / name)
+
+    def _lexicon_lines(self) -> Tuple[List[str], List[str]]:
+        prons, plain, weighted = self.pronunciations, [], []
+        tokens = prons.tokens.tolist()
+        for word, start, length, log_prob in zip(
+            prons.word.tolist(),
+            prons.starts.tolist(),
+            prons.length.tolist(),
+            prons.log_prob.tolist(),
+            strict=True,
+        ):
+            name, spelt = (
+                self.words[word],
+                " ".join(self.tokens[token] for token in tokens[start : start + length]),
+            )
+            plain.append(f"{name} {spelt}")
+            weighted.append(f"{name} {math.exp(log_prob):.17g} {spelt}")
+        return plain, weighted
+
+    @classmethod
+    def load(cls, path: PathLike) -> LangDir:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such directory, or a file of it is missing.
+            ValueError: a file whose content is not what is expected, with its name.
+        """
+        folder = Path(path)
+        for name in ("tokens.txt", "words.txt", "lexiconp.txt", "lang.json"):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder / name}: missing; prepare_lang writes it")
+        tokens = read_tokens(folder / "tokens.txt")
+        words = read_words(folder / "words.txt")
+        settings = json.loads((folder / "lang.json").read_text(encoding="utf-8"))
+        prons = _read_pronunciations(folder / "lexiconp.txt", tokens, words)
+        silence = settings["silence"]
+        return cls(
+            tokens,
+            words,
+            prons,
+            None if silence is None else tokens.index(silence),
+            settings["silence_probability"],
+        )
+
+
+def load_lexicon_fsa(path: PathLike, disambiguated: bool = False):  # type: ignore[no-untyped-def]
+    """L or L_disambig of a language directory as a ``k2.Fsa``, arc-sorted."""
+    from espnet_plugin.compat import require_k2
+
+    k2 = require_k2()
+    name = "L_disambig.pt" if disambiguated else "L.pt"
+    return k2.arc_sort(k2.Fsa.from_dict(torch_load(Path(path) / name)))
+
+
+def read_tokens(path: PathLike) -> List[str]:
+    """A token list of ESPnet: a token a line, the blank first.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: fewer than two tokens, or one twice.
+    """
+    tokens = Path(path).read_text(encoding="utf-8").splitlines()
+    if len(tokens) < 2:
+        raise ValueError(f"{path}: a token list has a blank and tokens, one a line")
+    places: Dict[str, int] = {}
+    for number, token in enumerate(tokens, 1):
+        if token in places:
+            raise ValueError(f"{path}:{number}: {token!r} is also in line {places[token]}")
+        places[token] = number
+    return tokens
+
+
+def read_words(path: PathLike) -> List[str]:
+    """words.txt without the symbols after the words; the line numbers are the ids.
+
+    Raises:
+        ValueError: a line that is not a word and the next id.
+    """
+    words = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines()):
+        fields = line.split()
+        if len(fields) != 2 or fields[1] != str(number):
+            raise ValueError(f"{path}:{number + 1}: expected a word and its id {number}: {line!r}")
+        words.append(fields[0])
+    if words[:1] != [EPSILON] or words[-3:] != [BACKOFF, START, END]:
+        raise ValueError(f"{path}: the first word must be <eps> and the last three #0 <s> </s>")
+    return words[:-3]
+
+
+def _read_pronunciations(path: Path, tokens: List[str], words: List[str]) -> Pronunciations:
+    token_ids = {token: i for i, token in enumerate(tokens)}
+    word_ids = {word: i for i, word in enumerate(words)}
+    entries = []
+    with open(path, encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            word, probability, *spelt = line.split()
+            try:
+                entries.append(
+                    (word_ids[word], [token_ids[token] for token in spelt], float(probability))
+                )
+            except KeyError as error:
+                raise ValueError(
+                    f"{path}:{number}: {error.args[0]!r} is not in words.txt or tokens.txt"
+                ) from None
+    return Pronunciations.from_entries(entries)
+
+
+def _write(path: Path, lines: List[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
