@@ -1,0 +1,232 @@
+"""n-best lists of lattices: the best distinct label sequences, exact or drawn at random."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+
+import torch
+
+from espnet_plugin.compat import require_k2
+from espnet_plugin.decode.rescore.prefixes import (
+    Alignment,
+    PrefixAutomaton,
+    Subset,
+    lattice_bounds,
+    prefix_automata,
+)
+from espnet_plugin.decode.scales import Scales, check_parts
+
+if TYPE_CHECKING:
+    import k2
+
+logger = logging.getLogger(__name__)
+
+MAX_VISITS = 10_000_000
+
+
+@dataclass(frozen=True)
+class Path:
+    """A label sequence of a lattice, with its best alignment.
+
+    Attributes:
+        labels: output labels above 0: words, or tokens for a lattice of the CTC topology.
+        tokens: the CTC tokens of the alignment, repetitions and blanks removed.
+        am_score: acoustic score, unscaled, natural logarithm, as the following.
+        lm_score: n-gram model's score.
+        lexicon_score: lexicon's score.
+        extra: further scores by name: ``attention``, ``nnlm``.
+        arcs: the alignment: arcs of the FsaVec, so that ``lattice.frame[list(arcs)]`` are its
+            frames.
+    """
+
+    labels: Tuple[int, ...]
+    tokens: Tuple[int, ...]
+    am_score: float
+    lm_score: float
+    lexicon_score: float
+    extra: Dict[str, float] = field(default_factory=dict)
+    arcs: Tuple[int, ...] = ()
+
+    def score(self, scales: Scales) -> float:
+        """The total score; the formula is that of :mod:`espnet_plugin.decode.scales`."""
+        graph = scales.combine(self.am_score, self.lm_score, self.lexicon_score)
+        return graph + scales.combine_extra(self.extra)
+
+
+def nbest_paths(
+    lattice: k2.Fsa,
+    num_paths: int,
+    max_visits: int = MAX_VISITS,
+    names: Optional[Sequence[str]] = None,
+) -> List[List[Path]]:
+    """The best distinct label sequences of every lattice, exactly.
+
+    A best-first search over output prefixes (Mohri & Riley 2002): the automaton of prefixes is
+    made as far as needed, and the exact score of the best continuation guides it, so nothing
+    but prefixes of the n best is ever expanded. A sequence counts as good as its best alignment
+    by ``lattice.scores``. Equal scores come in the order of their labels.
+
+    Args:
+        lattice: an FsaVec of top-sorted lattices with the attributes of
+            :func:`espnet_plugin.decode.find_lattices`, on any device; the search is on the CPU.
+        num_paths: the length of the lists; a lattice with fewer sequences gives all of them.
+        max_visits: the work per lattice, in arcs followed (some 10⁶ per second). When it is
+            spent, the list ends: what it holds are the best so many, and there is at least one.
+        names: of the lattices, for the log.
+
+    Returns:
+        One list per lattice, best first; empty for a lattice without a path.
+
+    Raises:
+        ValueError: if ``num_paths`` is below 1, an attribute is missing or a lattice is not
+            top-sorted.
+    """
+    if num_paths < 1:
+        raise ValueError(f"num_paths must be 1 or above, not {num_paths}")
+    reader = PathReader(lattice)
+    result = []
+    for i, automaton in enumerate(prefix_automata(lattice)):
+        found = _search(automaton, num_paths, max_visits)
+        if len(found) < num_paths and automaton.visits > max_visits:
+            name = names[i] if names is not None else f"lattice {i}"
+            logger.warning(
+                "%s: %d of the %d best paths, the rest is beyond max_visits=%d",
+                name,
+                len(found),
+                num_paths,
+                max_visits,
+            )
+        result.append([reader.path(i, labels, way) for labels, way in found])
+    return result
+
+
+def _search(
+    automaton: PrefixAutomaton, num_paths: int, max_visits: int
+) -> List[Tuple[Tuple[int, ...], Alignment]]:
+    found: List[Tuple[Tuple[int, ...], Alignment]] = []
+    # (−score of the best completion, prefix, whether it is complete, subset or alignment);
+    # no two entries agree in prefix and completeness, so the last is never compared.
+    queue: List[Tuple[int, Tuple[int, ...], bool, Any]] = []
+    start = automaton.start()
+    if start:
+        queue.append((-automaton.best(start), (), False, start))
+    while queue and len(found) < num_paths:
+        if found and automaton.visits > max_visits:
+            break
+        _, prefix, complete, reached = heappop(queue)
+        if complete:
+            found.append((prefix, reached))
+            continue
+        closed = automaton.close(reached)
+        if automaton.final in closed:
+            way = closed[automaton.final]
+            heappush(queue, (-way.score, prefix, True, way))
+        for label, subset in automaton.extend(closed).items():
+            heappush(queue, (-automaton.best(subset), (*prefix, label), False, subset))
+    return found
+
+
+def sampled_paths(lattice: k2.Fsa, num_paths: int, nbest_scale: float = 0.5) -> List[List[Path]]:
+    """Distinct label sequences among paths that are drawn at random, as icefall and ESPnet do.
+
+    ``k2.random_paths`` draws each path with its probability after the scores are multiplied by
+    ``nbest_scale``; it draws the same paths whenever it is called. Each label sequence is given
+    its best alignment in the whole lattice.
+
+    Args:
+        lattice: as for :func:`nbest_paths`.
+        num_paths: how many paths are drawn; the lists are shorter, as most come up repeatedly.
+        nbest_scale: 1 in ESPnet, 0.5 in icefall.
+
+    Returns:
+        One list per lattice, best first.
+    """
+    k2 = require_k2()
+    scaled = lattice.clone()
+    scaled.scores = lattice.scores * nbest_scale
+    reader = PathReader(lattice)
+    result: List[List[Path]] = []
+    drawn = k2.random_paths(scaled, num_paths=num_paths, use_double_scores=True)
+    labels = drawn_labels(lattice, drawn)
+    for i, automaton in enumerate(prefix_automata(lattice)):
+        ways = align_labels(automaton, sorted({tuple(sequence) for sequence in labels[i]}))
+        ranked = sorted(ways.items(), key=lambda item: (-item[1].score, item[0]))
+        result.append([reader.path(i, sequence, way) for sequence, way in ranked])
+    return result
+
+
+def drawn_labels(lattice: k2.Fsa, paths: k2.RaggedTensor) -> List[List[List[int]]]:
+    """Output labels of paths (axes [lattice][path][arc]) that ``k2.random_paths`` gave."""
+    k2 = require_k2()
+    if isinstance(lattice.aux_labels, torch.Tensor):
+        labels = k2.ragged.index(lattice.aux_labels.contiguous(), paths)
+    else:
+        labels = lattice.aux_labels.index(paths)
+        labels = labels.remove_axis(labels.num_axes - 2)
+    return labels.remove_values_leq(0).tolist()
+
+
+def align_labels(
+    automaton: PrefixAutomaton, sequences: Sequence[Tuple[int, ...]]
+) -> Dict[Tuple[int, ...], Alignment]:
+    """The best alignment of each label sequence; one that the lattice does not have is left out.
+
+    Args:
+        automaton: the lattice.
+        sequences: in lexicographic order, so that common prefixes are followed once.
+    """
+    found: Dict[Tuple[int, ...], Alignment] = {}
+    start = automaton.start()
+    if not start:
+        return found
+    closed = automaton.close(start)
+    stack: List[Tuple[Subset, Dict[int, Subset]]] = [(closed, automaton.extend(closed))]
+    previous: Tuple[int, ...] = ()
+    for sequence in sequences:
+        shared = 0
+        while shared < min(len(sequence), len(previous), len(stack) - 1) and (
+            sequence[shared] == previous[shared]
+        ):
+            shared += 1
+        del stack[shared + 1 :]
+        for label in sequence[shared:]:
+            subset = stack[-1][1].get(label)
+            if subset is None:
+                break
+            closed = automaton.close(subset)
+            stack.append((closed, automaton.extend(closed)))
+        previous = sequence[: len(stack) - 1]
+        if len(previous) == len(sequence) and automaton.final in stack[-1][0]:
+            found[sequence] = stack[-1][0][automaton.final]
+    return found
+
+
+class PathReader:
+    """Reads the parts of the scores, and the tokens, along alignments of an FsaVec.
+
+    The tokens are those of the arcs' attribute ``tokens`` (what the topology H put out) where
+    the lattice has it. Otherwise repetitions of frames' labels are joined and blanks left out,
+    which is right for the standard topology, where equal tokens have a blank between them.
+    """
+
+    def __init__(self, lattice: k2.Fsa) -> None:
+        check_parts(lattice)
+        parts = [lattice.am_scores, lattice.lm_scores, lattice.lexicon_scores]
+        self.parts = torch.stack([part.detach().double() for part in parts]).cpu().numpy()
+        self.exact = isinstance(getattr(lattice, "tokens", None), torch.Tensor)
+        self.labels = (lattice.tokens if self.exact else lattice.labels).cpu().numpy()
+        self.first_arcs = lattice_bounds(lattice)[1]
+
+    def path(self, number: int, labels: Tuple[int, ...], way: Alignment) -> Path:
+        """The path of lattice ``number`` with these labels and this alignment."""
+        arcs = [self.first_arcs[number] + arc for arc in way.arcs()]
+        symbols = self.labels[arcs].tolist()
+        if not self.exact:
+            symbols = [symbol for symbol, _ in groupby(symbols)]
+        am, lm, lexicon = self.parts[:, arcs].sum(axis=1).tolist()
+        tokens = tuple(symbol for symbol in symbols if symbol > 0)
+        return Path(labels, tokens, am, lm, lexicon, arcs=tuple(arcs))
