@@ -15,8 +15,8 @@ import numpy as np
 from espnet_plugin.atomic import PathLike, atomic_path
 from espnet_plugin.lm.ngram import Level, NGramError
 
-CHUNK = 100_000
-"""How many lines are in memory as text at a time."""
+CHUNK = 2_000
+"""How many lines are in memory as text at a time; more are slower."""
 
 
 def open_maybe_gzip(path: PathLike) -> IO[bytes]:
