@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from espnet_plugin.decode.graph.build import hl_graph, hlg_graph
+from espnet_plugin.decode.graph.compile import compile_graph
 from espnet_plugin.decode.graph.grammar import load_grammar
 from espnet_plugin.decode.graph.graph import Graph, ctc_graph
 from espnet_plugin.decode.graph.topology import TOPOLOGIES, ctc_topology
@@ -10,6 +11,7 @@ from espnet_plugin.decode.graph.topology import TOPOLOGIES, ctc_topology
 __all__ = [
     "TOPOLOGIES",
     "Graph",
+    "compile_graph",
     "ctc_graph",
     "ctc_topology",
     "hl_graph",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,8 +60,22 @@ def any_words(size: int) -> k2.Fsa:
 
 
 def _compose(lang: LangDir, grammar: k2.Fsa, kind: str, topology: str) -> Graph:
+    start = time.monotonic()
     composed = trim(lexicon_grammar(lang, grammar))
-    logger.info("%s: %d states, %d arcs", kind[1:], composed.num_states, len(composed.arcs))
+    logger.info(
+        "%s: %d states, %d arcs, %.1f s",
+        kind[1:],
+        composed.num_states,
+        len(composed.arcs),
+        time.monotonic() - start,
+    )
+    start = time.monotonic()
     fsa = expand(composed, len(lang.tokens), topology)
-    logger.info("%s: %d states, %d arcs", kind, fsa.shape[0], fsa.num_arcs)
+    logger.info(
+        "%s: %d states, %d arcs, %.1f s",
+        kind,
+        fsa.shape[0],
+        fsa.num_arcs,
+        time.monotonic() - start,
+    )
     return Graph(fsa, kind, topology, lang.tokens, lang.words)

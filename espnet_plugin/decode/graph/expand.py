@@ -23,10 +23,11 @@ def expand(graph: Transducer, vocab_size: int, topology: str) -> k2.Fsa:
     A state of the result is a state s of ``graph`` after a blank (or at the start), or the pair
     of s with the token t of an arc that entered it, where frames of t may go on. A pair is left
 
-    * on the last frame of t, towards s, if no arc with t leaves s or the topology is
-      ``modified``. No blank can be needed there, so nothing is lost, and the arcs of s are there
-      once, however many tokens lead to s;
-    * otherwise with a blank to s, or with a copy of each arc of s whose token is not t.
+    * with a blank to s, or with a copy of each arc of s whose token is not t, if t is the only
+      token that leads to s, or if an arc with t leaves s, which a blank must precede;
+    * otherwise, and always if the topology is ``modified``, on the last frame of t towards s.
+      There are no copies then, however many tokens lead to s (as to the state of the lowest
+      order of a grammar, which has thousands of arcs).
 
     Every sequence of frames has the same paths with the same scores as in k2's composition of
     :func:`ctc_topology` with ``graph``.
@@ -49,7 +50,8 @@ def expand(graph: Transducer, vocab_size: int, topology: str) -> k2.Fsa:
     if topology == "modified":
         copies = np.zeros(len(pairs), dtype=bool)
     else:
-        copies = np.isin(pairs, arcs.source * vocab_size + arcs.token)
+        only = np.bincount(pair_state, minlength=states)[pair_state] == 1
+        copies = only | np.isin(pairs, arcs.source * vocab_size + arcs.token)
 
     # A "move" is an arc of the graph taken from a state of the result, with its first frame.
     origin, move = _copied_arcs(graph, pair_state, pair_token, copies, vocab_size)

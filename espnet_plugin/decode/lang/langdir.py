@@ -7,14 +7,17 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
 from espnet_plugin.atomic import PathLike, atomic_dir, write_json
-from espnet_plugin.compat import torch_load
+from espnet_plugin.compat import require_k2, torch_load
 from espnet_plugin.decode.lang.fsa import count_disambiguation, lexicon_arcs
 from espnet_plugin.decode.lang.pronunciations import Pronunciations
+
+if TYPE_CHECKING:
+    import k2
 
 EPSILON, BACKOFF, START, END = "<eps>", "#0", "<s>", "</s>"
 RESERVED = (EPSILON, BACKOFF, START, END)
@@ -63,8 +66,13 @@ class LangDir:
         size = 1 + count_disambiguation(self.pronunciations, self.silence is not None)
         return {f"#{i}": len(self.tokens) + i for i in range(size)}
 
-    def save(self, path: PathLike) -> None:
-        """Write the directory, whole or not at all; what was there before is replaced."""
+    def save(self, path: PathLike, reports: Optional[Mapping[str, Sequence[str]]] = None) -> None:
+        """Write the directory, whole or not at all; what was there before is replaced.
+
+        Args:
+            path: the directory.
+            reports: more text files to put there, as lines by file name.
+        """
         with atomic_dir(path) as folder:
             symbols = [*self.words, BACKOFF, START, END]
             _write(folder / "tokens.txt", self.tokens)
@@ -81,6 +89,8 @@ class LangDir:
                     "disambiguation": self.disambiguation,
                 },
             )
+            for name, lines in (reports or {}).items():
+                _write(folder / name, lines)
             for name, disambiguate in (("L.pt", False), ("L_disambig.pt", True)):
                 torch.save(lexicon_arcs(self, disambiguate), folder / name)
 
@@ -128,10 +138,12 @@ class LangDir:
         )
 
 
-def load_lexicon_fsa(path: PathLike, disambiguated: bool = False):  # type: ignore[no-untyped-def]
-    """L or L_disambig of a language directory as a ``k2.Fsa``, arc-sorted."""
-    from espnet_plugin.compat import require_k2
+def load_lexicon_fsa(path: PathLike, disambiguated: bool = False) -> k2.Fsa:
+    """L or L_disambig of a language directory, arc-sorted.
 
+    Raises:
+        ImportError: k2 is not installed.
+    """
     k2 = require_k2()
     name = "L_disambig.pt" if disambiguated else "L.pt"
     return k2.arc_sort(k2.Fsa.from_dict(torch_load(Path(path) / name)))
@@ -190,5 +202,5 @@ def _read_pronunciations(path: Path, tokens: List[str], words: List[str]) -> Pro
     return Pronunciations.from_entries(entries)
 
 
-def _write(path: Path, lines: List[str]) -> None:
+def _write(path: Path, lines: Sequence[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
