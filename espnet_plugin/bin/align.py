@@ -70,8 +70,9 @@ def setup(args: argparse.Namespace) -> Dict[str, Any]:
     from espnet_plugin.decode.align.boundaries import read_reference
     from espnet_plugin.decode.align.source import read_source
     from espnet_plugin.decode.align.timing import frame_seconds
-    from espnet_plugin.decode.align.units import LexiconUnits, TokenUnits, read_lexicon
+    from espnet_plugin.decode.align.units import LexiconUnits, TokenUnits
     from espnet_plugin.decode.data import model_rate
+    from espnet_plugin.decode.lang.lexicon import read_lexicon
     from espnet_plugin.decode.text import find_bpemodel
     from espnet_plugin.stacks.experiment import load_experiment
 
@@ -88,7 +89,7 @@ def setup(args: argparse.Namespace) -> Dict[str, Any]:
     config, tokens = experiment.args, experiment.token_list
     units: Any
     if args.lexicon is not None:
-        units = LexiconUnits(read_lexicon(args.lexicon), tokens, args.silence)
+        units = LexiconUnits(read_lexicon(args.lexicon, tokens), tokens, args.silence)
     else:
         bpemodel = args.bpemodel or find_bpemodel(
             getattr(config, "bpemodel", None), experiment.directory
@@ -99,7 +100,7 @@ def setup(args: argparse.Namespace) -> Dict[str, Any]:
     if rate is None:
         raise ValueError(f"{args.exp_dir}/config.yaml: no frontend_conf.fs; is its input speech?")
     spoken, unusable = read_source(args.data, rate)
-    model = experiment.model
+    model, files = experiment.model, (experiment.checkpoint, args.lexicon)
     return {
         "aligner": CtcAligner(model, tokens, units),
         "spoken": spoken,
@@ -107,10 +108,11 @@ def setup(args: argparse.Namespace) -> Dict[str, Any]:
         "timing": timing,
         "reference": reference,
         "frame_seconds": frame_seconds(model, rate),
-        "job": [str(path) and [str(path), Path(path).stat().st_mtime_ns]
-                for path in (experiment.checkpoint, args.lexicon) if path]
-        + [args.silence, args.token_type, args.bpemodel],
-    }  # fmt: skip
+        "job": [
+            *([str(path), Path(path).stat().st_mtime_ns] for path in files if path),
+            [args.silence, args.token_type, args.bpemodel],
+        ],
+    }
 
 
 def read_timing(args: argparse.Namespace) -> Any:

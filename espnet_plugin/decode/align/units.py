@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from espnet2.text.build_tokenizer import build_tokenizer
 from espnet2.text.cleaner import TextCleaner
 
-from espnet_plugin.atomic import PathLike
 from espnet_plugin.decode.align.transcript import (
     Transcript,
     lexicon_transcript,
     linear_transcript,
 )
+from espnet_plugin.decode.lang.lexicon import Entry
 
 WORD_START = "▁"  # SentencePiece's word boundary mark
 SPACE = "<space>"
@@ -91,32 +90,25 @@ class LexiconUnits:
     """Transcripts through a pronunciation lexicon.
 
     Args:
-        lexicon: word -> its pronunciations, as tokens of the model.
+        entries: of :func:`espnet_plugin.decode.lang.lexicon.read_lexicon` over ``token_list``.
         token_list: the model's tokens, the blank first.
         silence: the token that may stand between words; None: there is none.
 
     Raises:
-        ValueError: the lexicon or ``silence`` names a token that the model does not have.
+        ValueError: the model does not have ``silence``.
     """
 
     level = "phone"
 
     def __init__(
-        self,
-        lexicon: Mapping[str, Sequence[Sequence[str]]],
-        token_list: Sequence[str],
-        silence: Optional[str] = None,
+        self, entries: Iterable[Entry], token_list: Sequence[str], silence: Optional[str] = None
     ) -> None:
-        numbers = {token: i for i, token in enumerate(token_list)}
-        if silence is not None and silence not in numbers:
+        if silence is not None and silence not in token_list:
             raise ValueError(f"the model has no token {silence} for silence")
-        self.silence = numbers[silence] if silence is not None else None
-        self.lexicon: Dict[str, List[List[int]]] = {}
-        for word, variants in lexicon.items():
-            for phone in (phone for variant in variants for phone in variant):
-                if phone not in numbers:
-                    raise ValueError(f"the model has no token {phone} (lexicon, {word})")
-            self.lexicon[word] = [[numbers[phone] for phone in variant] for variant in variants]
+        self.silence = list(token_list).index(silence) if silence is not None else None
+        self.lexicon: Dict[str, List[Tuple[int, ...]]] = {}
+        for entry in entries:
+            self.lexicon.setdefault(entry.word, []).append(entry.tokens)
 
     def __call__(self, text: str) -> Tuple[Transcript, List[str]]:
         """The transcript of a text and its words.
@@ -131,25 +123,3 @@ class LexiconUnits:
         if missing:
             raise AlignError(f"the lexicon has no {missing[0]}")
         return lexicon_transcript([self.lexicon[word] for word in words], self.silence), words
-
-
-def read_lexicon(path: PathLike) -> Dict[str, List[List[str]]]:
-    """Word -> its pronunciations, from lines of a word and its phones.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a line has no pronunciation, or the file has no line.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: not there")
-    lexicon: Dict[str, List[List[str]]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        word, *phones = line.split() or [""]
-        if word and not phones:
-            raise ValueError(f"{path}:{number}: no pronunciation of {word}")
-        if word and phones not in lexicon.setdefault(word, []):
-            lexicon[word].append(phones)
-    if not lexicon:
-        raise ValueError(f"{path}: empty")
-    return lexicon
