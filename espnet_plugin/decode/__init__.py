@@ -7,13 +7,16 @@
 
 from __future__ import annotations
 
-from espnet_plugin.decode.decoder import METHODS, CtcDecoder, Decoded, Hypothesis
+from espnet_plugin.decode.decoder import CtcDecoder
 from espnet_plugin.decode.graph.topology import TOPOLOGIES, ctc_topology
 from espnet_plugin.decode.greedy import greedy_search
+from espnet_plugin.decode.hypothesis import Decoded, Hypothesis
 from espnet_plugin.decode.lattice import Beams, Lattices
+from espnet_plugin.decode.methods import METHODS
 from espnet_plugin.decode.posteriors import ctc_posteriors
 from espnet_plugin.decode.retries import find_lattices
-from espnet_plugin.decode.search import best_paths, total_scores
+from espnet_plugin.decode.scales import Scales, set_scores
+from espnet_plugin.decode.search import best_paths, best_paths_in_parts, total_scores
 from espnet_plugin.decode.store import LatticeStore, LatticeWriter, iter_lattices, load_lattice
 
 __all__ = [
@@ -26,12 +29,15 @@ __all__ = [
     "LatticeStore",
     "LatticeWriter",
     "Lattices",
+    "Scales",
     "best_paths",
+    "best_paths_in_parts",
     "ctc_posteriors",
     "ctc_topology",
     "find_lattices",
     "greedy_search",
     "iter_lattices",
     "load_lattice",
+    "set_scores",
     "total_scores",
 ]

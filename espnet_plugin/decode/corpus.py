@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-import torch
 from torch.utils.data import DataLoader
 
-from espnet_plugin.atomic import PathLike, atomic_open, write_json
+from espnet_plugin.atomic import PathLike
 from espnet_plugin.decode.data import SpeechBatch, SpeechData
-from espnet_plugin.decode.decoder import CtcDecoder, Hypothesis
+from espnet_plugin.decode.decoder import CtcDecoder
 from espnet_plugin.decode.journal import Journal
+from espnet_plugin.decode.limits import lack_of_memory
+from espnet_plugin.decode.pieces import Piece, Pieces, hopeless
+from espnet_plugin.decode.results import PARTS, finish
 from espnet_plugin.decode.store import LatticeWriter
 from espnet_plugin.progress import progress
 from espnet_plugin.stacks.batches import DataError
 
 logger = logging.getLogger(__name__)
+
+JOURNAL = ".decoding.jsonl"
 
 
 def decode_corpus(
@@ -28,14 +32,16 @@ def decode_corpus(
     lattice_dir: Optional[PathLike] = None,
     job: Any = None,
     num_workers: int = 0,
+    references: Optional[Mapping[str, str]] = None,
     **batching: Any,
 ) -> Dict[str, Any]:
     """Decode ``names`` and write ``<output_dir>/1best_recog/{text,token,token_int,score}``.
 
-    Every name is in the output, in the order given; one that cannot be read has an empty
-    hypothesis of score −inf and is listed at the end. A job that was stopped goes on where it
-    was: what is done is in ``<output_dir>/.decoding.jsonl`` until the result files are written,
-    each as a whole.
+    Every name is in the output, in the order given; one that cannot be read or decoded has an
+    empty hypothesis of score −inf and is listed at the end. A job that was stopped goes on
+    where it was: what is done is in ``<output_dir>/.decoding.jsonl`` until the result files are
+    written, each as a whole. A batch that finds too little memory, also one at which an earlier
+    process of this job was killed, is decoded in halves, a single utterance with narrower beams.
 
     Args:
         decoder: the model and its search.
@@ -45,12 +51,14 @@ def decode_corpus(
         lattice_dir: where the lattices go; not stored if None.
         job: what the results depend on besides ``source`` and ``names``.
         num_workers: processes that read ahead.
+        references: transcripts by utterance, for ``nbest_oracle``.
         batching: ``max_seconds``, ``max_size``, ``preprocess``, ``rate`` of
             :class:`espnet_plugin.decode.data.SpeechData`.
 
     Returns:
-        The content of ``rtf.json``: times and real-time factors of encoder and search (reading
-        and writing excluded), number of utterances, and those that failed with the reason.
+        The content of ``rtf.json``: times and real-time factors of encoder, search and
+        rescoring (reading and writing excluded), number of utterances, and those that failed
+        with the reason.
 
     Raises:
         DataError: if a name is not in the source, or no utterance at all could be read.
@@ -59,98 +67,93 @@ def decode_corpus(
     if lattice_dir is not None and decoder.method == "greedy":
         raise ValueError(f"{lattice_dir}: the method greedy makes no lattices; leave it out")
     output_dir = Path(output_dir)
-    lattices = LatticeWriter(lattice_dir) if lattice_dir is not None else None
+    lattices = None
+    if lattice_dir is not None:
+        lattices = LatticeWriter(lattice_dir, decoder.meta(batching.get("rate")))
     made = Path(source[0]).stat().st_mtime_ns if Path(source[0]).is_file() else None
     journal = Journal(
-        output_dir / ".decoding.jsonl", [job, source, made, list(names), str(lattice_dir)]
+        output_dir / JOURNAL, [job, source, made, list(names), str(lattice_dir), references]
     )
-    done = {name for entry in journal.entries for name in entry["results"]}
+    worker = _Worker(decoder, journal, lattices, references)
+    done = {name for entry in journal.entries for name in entry.get("results", ())}
     if done:
         logger.info("%s: %d of %d are done already", output_dir, len(done), len(names))
-    rest = [name for name in names if name not in done]
+    rest = [name for name in names if name not in done | worker.pieces.names]
     if rest:
         data = SpeechData(source, rest, **batching)
         loader = DataLoader(data, batch_size=None, num_workers=num_workers)
         for batch in progress(loader, f"decode {output_dir.name}", total=len(data)):
-            journal.add(_decode_batch(decoder, batch, lattices))
-    results: Dict[str, List[Any]] = {}
-    for entry in journal.entries:
-        results.update(entry["results"])
-        if lattices is not None:
-            places = {n: tuple(p) if p else None for n, p in entry["lattices"].items()}
-            lattices.index.update(places)
-    summary = _summary(decoder, journal.entries, len(names))
-    if len(summary["failed"]) == len(names):
-        name, reason = next(iter(summary["failed"].items()))
-        journal.close()
-        raise DataError(f"{source[0]}: no utterance could be read; {name}: {reason}")
-    if lattices is not None:
-        lattices.index = {name: lattices.index[name] for name in names}
-        lattices.close()
-    write_results(output_dir / "1best_recog", {n: Hypothesis(*results[n]) for n in names})
-    write_json(output_dir / "rtf.json", summary)
-    journal.close()
-    for name, reason in summary["failed"].items():
-        logger.error("%s: not read, its hypothesis is empty: %s", name, reason)
+            worker.decode(batch)
+    while worker.pieces.waiting:
+        piece = worker.pieces.waiting[0]
+        worker.decode(SpeechData(source, piece.names, **batching).read(piece.names), piece.narrowed)
+    summary = finish(journal, names, output_dir, lattices, decoder.method, str(decoder.device))
+    if len(worker.unread) == len(names):
+        name = names[0]
+        raise DataError(f"{source[0]}: no utterance could be read; {name}: {worker.unread[name]}")
     return summary
 
 
-def write_results(directory: PathLike, hypotheses: Dict[str, Hypothesis]) -> None:
-    """Write ``text``, ``token``, ``token_int`` and ``score`` in the form of ESPnet's decoders."""
-    directory = Path(directory)
-    columns: Dict[str, List[Tuple[str, str]]] = {"token": [], "token_int": [], "score": []}
-    for name, hypothesis in hypotheses.items():
-        columns["token"].append((name, " ".join(hypothesis.tokens)))
-        columns["token_int"].append((name, " ".join(map(str, hypothesis.token_ids))))
-        columns["score"].append((name, str(hypothesis.score)))
-        if hypothesis.text is not None:
-            columns.setdefault("text", []).append((name, hypothesis.text))
-    for file, lines in columns.items():
-        with atomic_open(directory / file) as stream:
-            stream.writelines(f"{name} {value}\n" for name, value in lines)
+class _Worker:
+    """Decodes batches into the journal."""
 
+    def __init__(
+        self,
+        decoder: CtcDecoder,
+        journal: Journal,
+        writer: Optional[LatticeWriter],
+        references: Optional[Mapping[str, str]],
+    ) -> None:
+        self.decoder, self.journal, self.writer = decoder, journal, writer
+        self.references = references
+        self.pieces = Pieces(journal.entries)
+        self.unread: Dict[str, str] = {}
+        for entry in journal.entries:
+            self.unread.update(entry.get("unread", {}))
 
-def _decode_batch(
-    decoder: CtcDecoder, batch: SpeechBatch, writer: Optional[LatticeWriter]
-) -> Dict[str, Any]:
-    """Decode and store one batch; its entry in the journal."""
-    empty: List[Any] = [decoder.text([])[0], [], [], float("-inf")]
-    entry: Dict[str, Any] = {
-        "results": {name: empty for name in batch.failed},
-        "lattices": {name: None for name in batch.failed},
-        "failed": batch.failed,
-        "audio": batch.seconds,
-        "encoder": 0.0,
-        "search": 0.0,
-    }
-    if batch.names:
-        decoded = decoder.decode(batch.arrays, batch.names)
-        entry["encoder"], entry["search"] = decoded.encoder_seconds, decoded.search_seconds
+    def decode(self, batch: SpeechBatch, narrowed: int = 0) -> None:
+        """Decode and store one batch; its entry goes to the journal."""
+        empty: List[Any] = [self.decoder.text([])[0], [], [], float("-inf"), None, {}]
+        entry: Dict[str, Any] = {
+            "results": {name: empty for name in batch.failed},
+            "lattices": {name: None for name in batch.failed},
+            "failed": dict(batch.failed),
+            "unread": batch.failed,
+            "audio": batch.seconds,
+            **dict.fromkeys(PARTS, 0.0),
+        }
+        self.unread.update(batch.failed)
+        piece = Piece(tuple(batch.names), narrowed)
+        if batch.names and hopeless(piece):
+            reason = "too little memory, even with the narrowest beams"
+            entry["results"][batch.names[0]] = empty
+            entry["lattices"][batch.names[0]] = None
+            entry["failed"][batch.names[0]] = reason
+        elif batch.names:
+            self.journal.begin(batch.names, narrowed)
+            try:
+                self._decode(batch, narrowed, entry)
+            except (RuntimeError, MemoryError) as error:
+                if not lack_of_memory(error):
+                    raise
+                cause = "too little memory"
+                self.journal.add({"died": batch.names, "narrowed": narrowed, "cause": cause})
+                self.pieces.died(piece, cause)
+                return
+        self.journal.add(entry)
+        self.pieces.done(entry["results"])
+
+    def _decode(self, batch: SpeechBatch, narrowed: int, entry: Dict[str, Any]) -> None:
+        references = None
+        if self.references is not None:
+            references = [self.references[name] for name in batch.names]
+        decoded = self.decoder.decode(batch.arrays, batch.names, references, narrowed)
+        for part in PARTS:
+            entry[part] = getattr(decoded, f"{part}_seconds")
         for name, h in zip(batch.names, decoded.hypotheses, strict=True):
-            entry["results"][name] = [h.text, h.tokens, h.token_ids, h.score]
-        if writer is not None and decoded.lattices is not None:
-            entry["lattices"].update(writer.write(batch.names, decoded.lattices))
-    return entry
-
-
-def _summary(decoder: CtcDecoder, entries: List[Dict[str, Any]], count: int) -> Dict[str, Any]:
-    known = all(entry["audio"] is not None for entry in entries)
-    audio = sum(entry["audio"] for entry in entries) if known else None
-    encoder, search = (sum(entry[k] for entry in entries) for k in ("encoder", "search"))
-
-    def factor(seconds: float) -> Optional[float]:
-        return round(seconds / audio, 6) if audio else None
-
-    return {
-        "utterances": count,
-        "audio_seconds": audio,
-        "encoder_seconds": round(encoder, 4),
-        "search_seconds": round(search, 4),
-        "encoder_rtf": factor(encoder),
-        "search_rtf": factor(search),
-        "rtf": factor(encoder + search),
-        "method": decoder.method,
-        "device": str(decoder.device),
-        "threads": torch.get_num_threads(),
-        "failed": {n: reason for entry in entries for n, reason in entry["failed"].items()},
-    }
+            entry["results"][name] = [h.text, h.tokens, h.token_ids, h.score, h.words, h.scores]
+        if decoded.lattices is not None:
+            for i, reason in decoded.lattices.failed.items():
+                entry["failed"][batch.names[i]] = reason
+            if self.writer is not None:
+                entry["lattices"].update(self.writer.write(batch.names, decoded.lattices))

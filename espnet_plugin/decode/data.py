@@ -105,9 +105,13 @@ class SpeechData(Dataset):
         return len(self.batches)
 
     def __getitem__(self, index: int) -> SpeechBatch:
+        return self.read(self.batches[index])
+
+    def read(self, utterances: Sequence[str]) -> SpeechBatch:
+        """These utterances as one batch, whatever their length."""
         names, arrays, failed = [], [], {}
         seconds: Optional[float] = 0.0
-        for name in self.batches[index]:
+        for name in utterances:
             try:
                 array = self.reader[name][1]["speech"]
             except Exception as error:  # of any reader's kind: one bad file must not end the job

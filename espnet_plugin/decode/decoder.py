@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -14,50 +14,18 @@ from torch.nn.utils.rnn import pad_sequence
 
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.compat import require_k2
-from espnet_plugin.decode.graph.topology import ctc_topology
+from espnet_plugin.decode.graph.graph import Graph, ctc_graph
 from espnet_plugin.decode.greedy import greedy_search
+from espnet_plugin.decode.hypothesis import Decoded, Hypothesis
 from espnet_plugin.decode.lattice import Beams, Lattices
-from espnet_plugin.decode.posteriors import ctc_posteriors
+from espnet_plugin.decode.methods import FIRST_PASS, METHODS, Rescorer, check_graph
+from espnet_plugin.decode.posteriors import Encoded, encode_speech
 from espnet_plugin.decode.retries import find_lattices
-from espnet_plugin.decode.search import best_paths
+from espnet_plugin.decode.scales import Scales
 from espnet_plugin.decode.text import TokenText, find_bpemodel
 from espnet_plugin.stacks.experiment import Experiment, load_experiment
 
-METHODS = ("ctc", "greedy")
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """One utterance's result.
-
-    Attributes:
-        text: the words; None if the model has no tokenizer.
-        tokens: its tokens, as ESPnet's file ``token``.
-        token_ids: their numbers.
-        score: natural logarithm of the best path's probability; −inf where there is none.
-    """
-
-    text: Optional[str]
-    tokens: List[str]
-    token_ids: List[int]
-    score: float
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """One batch's result.
-
-    Attributes:
-        hypotheses: one per utterance, in the batch's order.
-        lattices: the lattices of the utterances that have a path; None for ``greedy``.
-        encoder_seconds: time from waveforms to posteriors.
-        search_seconds: time from posteriors to hypotheses.
-    """
-
-    hypotheses: List[Hypothesis]
-    lattices: Optional[Lattices]
-    encoder_seconds: float
-    search_seconds: float
+Waveforms = Sequence[Union[np.ndarray, Tensor]]
 
 
 class CtcDecoder:
@@ -66,13 +34,22 @@ class CtcDecoder:
     Args:
         model: an ``ESPnetASRModel`` in evaluation mode; its device is where everything runs.
         text: makes text from token numbers.
-        method: ``ctc`` searches the CTC topology with k2, ``greedy`` takes the best token of
-            every frame and needs no k2.
+        method: one of :data:`espnet_plugin.decode.METHODS`; ``greedy`` needs no k2.
+        graph: a :class:`espnet_plugin.decode.graph.Graph` or its file, for all methods but
+            ``greedy`` and ``ctc``. ``attention_rescoring``, ``nbest`` and ``nbest_oracle`` take
+            the CTC topology if there is none.
         beams: what the search keeps.
-        topology: see :func:`espnet_plugin.decode.ctc_topology`.
+        topology: of ``ctc``, see :func:`espnet_plugin.decode.ctc_topology`.
         blank_bias: added to the blank's log posterior (ESPnet's option of that name).
-        lattice_weight: multiplies the lattices' scores (ESPnet's option of that name); the best
-            path stays the same.
+        lattice_weight: multiplies the lattices' scores after the search (ESPnet's option of that
+            name).
+        scales: the weights of the parts of a score.
+        rescoring: what :class:`espnet_plugin.decode.methods.Rescorer` takes besides: ``lm``,
+            ``nnlm``, ``num_paths``, ``nll_batch_size``.
+
+    Raises:
+        ValueError: if something the method needs is missing, or does not fit the model.
+        ImportError: if the method needs k2 and it is not installed.
 
     Example:
         >>> decoder = CtcDecoder.from_experiment("exp/asr_conformer")
@@ -85,10 +62,13 @@ class CtcDecoder:
         model: Any,
         text: TokenText,
         method: str = "ctc",
+        graph: Union[Graph, PathLike, None] = None,
         beams: Optional[Beams] = None,
         topology: str = "standard",
         blank_bias: float = 0.0,
         lattice_weight: float = 1.0,
+        scales: Optional[Scales] = None,
+        **rescoring: Any,
     ) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
@@ -100,12 +80,30 @@ class CtcDecoder:
         self.beams = beams or Beams()
         self.blank_bias = blank_bias
         self.lattice_weight = lattice_weight
+        self.search_scales = scales or Scales()
         self.device = next(model.parameters()).device
         self.experiment: Optional[Experiment] = None
-        self.graph: Any = None
-        if method == "ctc":
-            require_k2()
-            self.graph = ctc_topology(model.ctc.ctc_lo.out_features, topology, self.device)
+        self.graph: Optional[Graph] = None
+        self.rescorer: Optional[Rescorer] = None
+        if method == "greedy":
+            return
+        require_k2()
+        check_graph(method, graph is not None)
+        if graph is None:
+            graph = ctc_graph(text.token_list, topology, self.device)
+        elif not isinstance(graph, Graph):
+            graph = Graph.load(graph, self.device)
+        _check_tokens(graph, text.token_list)
+        self.graph = graph.to(self.device)
+        self.rescorer = Rescorer(
+            method, text, graph.words, scales=self.scales, model=model, **rescoring
+        )
+
+    @property
+    def scales(self) -> Scales:
+        """The weights in the lattices: those of the search times ``lattice_weight``."""
+        s, weight = self.search_scales, self.lattice_weight
+        return replace(s, acoustic=weight * s.acoustic, hlg=weight * s.hlg)
 
     @classmethod
     def from_experiment(
@@ -136,7 +134,7 @@ class CtcDecoder:
         decoder.experiment = experiment
         return decoder
 
-    def __call__(self, waveforms: Sequence[Union[np.ndarray, Tensor]]) -> List[Hypothesis]:
+    def __call__(self, waveforms: Waveforms) -> List[Hypothesis]:
         """Decode utterances, given at the model's sampling rate.
 
         Args:
@@ -146,41 +144,124 @@ class CtcDecoder:
 
     def decode(
         self,
-        waveforms: Sequence[Union[np.ndarray, Tensor]],
+        waveforms: Waveforms,
         names: Optional[Sequence[str]] = None,
+        references: Optional[Sequence[str]] = None,
+        narrowed: int = 0,
     ) -> Decoded:
-        """As calling the decoder, with lattices and times; ``names`` are for the log."""
-        start = self._now()
-        log_probs, lengths = self.posteriors(waveforms)
-        middle = self._now()
-        hypotheses, lattices = self.search(log_probs, lengths, names)
-        return Decoded(hypotheses, lattices, middle - start, self._now() - middle)
+        """As calling the decoder, with lattices and times.
 
-    def posteriors(self, waveforms: Sequence[Union[np.ndarray, Tensor]]) -> tuple[Tensor, Tensor]:
-        """(B, T, V) log posteriors of utterances as one batch, and (B,) lengths."""
+        Args:
+            waveforms: as for calling it.
+            names: of the utterances, for the log.
+            references: their transcripts, for ``nbest_oracle``.
+            narrowed: how often the beams are halved.
+        """
+        times = [self._now()]
+        encoded = self.encode(waveforms)
+        times.append(self._now())
+        if self.method == "greedy":
+            paths = zip(*greedy_search(encoded.log_probs, encoded.lengths, names), strict=True)
+            hypotheses = [self._hypothesis(ids, score) for ids, score in paths]
+            return Decoded(hypotheses, None, times[1] - times[0], self._now() - times[1])
+        lattices = self.lattices(encoded.log_probs, encoded.lengths, names, narrowed)
+        times.append(self._now())
+        hypotheses = self.hypotheses(lattices, encoded, names, references)
+        times.append(self._now())
+        encoder, search, rescoring = np.diff(times).tolist()
+        if self.method in FIRST_PASS:
+            search, rescoring = search + rescoring, 0.0
+        return Decoded(hypotheses, lattices, encoder, search, rescoring)
+
+    def encode(self, waveforms: Waveforms) -> Encoded:
+        """Encoder output and log posteriors of utterances as one batch."""
         arrays = [torch.as_tensor(waveform).to(torch.float32) for waveform in waveforms]
         lengths = torch.tensor([len(array) for array in arrays], device=self.device)
         speech = pad_sequence(arrays, batch_first=True).to(self.device)
-        return ctc_posteriors(self.model, speech, lengths, self.blank_bias)
+        return encode_speech(self.model, speech, lengths, self.blank_bias)
+
+    def posteriors(self, waveforms: Waveforms) -> Tuple[Tensor, Tensor]:
+        """(B, T, V) log posteriors of utterances as one batch, and (B,) lengths."""
+        encoded = self.encode(waveforms)
+        return encoded.log_probs, encoded.lengths
 
     def search(
         self, log_probs: Tensor, lengths: Tensor, names: Optional[Sequence[str]] = None
-    ) -> tuple[List[Hypothesis], Optional[Lattices]]:
-        """Hypotheses and lattices of posteriors (B, T, V) with (B,) lengths."""
+    ) -> Tuple[List[Hypothesis], Optional[Lattices]]:
+        """Hypotheses and lattices of posteriors (B, T, V) with (B,) lengths.
+
+        For methods that need no more than posteriors: not ``attention_rescoring`` and
+        ``nbest_oracle``.
+        """
         if self.method == "greedy":
             paths = zip(*greedy_search(log_probs, lengths, names), strict=True)
             return [self._hypothesis(ids, score) for ids, score in paths], None
-        lattices = find_lattices(self.graph, log_probs, lengths, self.beams, names=names)
-        hypotheses = [
-            self._hypothesis([], 0.0 if frames == 0 else -np.inf) for frames in lengths.tolist()
+        lattices = self.lattices(log_probs, lengths, names)
+        encoded = Encoded(log_probs, lengths, log_probs[:, :, :0])
+        return self.hypotheses(lattices, encoded, names), lattices
+
+    def lattices(
+        self,
+        log_probs: Tensor,
+        lengths: Tensor,
+        names: Optional[Sequence[str]] = None,
+        narrowed: int = 0,
+    ) -> Lattices:
+        """The search alone: lattices of posteriors (B, T, V) with (B,) lengths."""
+        assert self.graph is not None, "greedy makes no lattices"
+        beams = self.beams
+        for _ in range(narrowed):
+            beams = beams.narrower()
+        found = find_lattices(
+            self.graph.fsa, log_probs, lengths, beams, names=names, scales=self.search_scales
+        )
+        if found.fsa is not None and self.lattice_weight != 1.0:
+            found.fsa.scores = self.lattice_weight * found.fsa.scores
+        return found
+
+    def hypotheses(
+        self,
+        lattices: Lattices,
+        encoded: Encoded,
+        names: Optional[Sequence[str]] = None,
+        references: Optional[Sequence[str]] = None,
+    ) -> List[Hypothesis]:
+        """What the method takes from lattices: the best path, or the best after rescoring."""
+        assert self.rescorer is not None
+        result = [
+            self._hypothesis([], 0.0 if frames == 0 else -np.inf)
+            for frames in encoded.lengths.tolist()
         ]
         if lattices.fsa is not None:
-            if self.lattice_weight != 1.0:
-                lattices.fsa.scores = lattices.fsa.scores * self.lattice_weight
-            paths = zip(*best_paths(lattices.fsa), strict=True)
-            for i, (ids, score) in zip(lattices.utterances, paths, strict=True):
-                hypotheses[i] = self._hypothesis(ids, score)
-        return hypotheses, lattices
+            rows = lattices.utterances
+            best = self.rescorer(
+                lattices.fsa,
+                names=[names[i] for i in rows] if names is not None else None,
+                references=[references[i] for i in rows] if references is not None else None,
+                hidden=encoded.hidden[rows],
+                lengths=encoded.lengths[rows],
+            )
+            for i, hypothesis in zip(rows, best, strict=True):
+                result[i] = hypothesis
+        return result
+
+    def meta(self, rate: Optional[int] = None) -> Dict[str, Any]:
+        """What a store of this decoder's lattices must know: see :class:`LatticeWriter`.
+
+        Args:
+            rate: samples per second of the model's speech; None: times are not known.
+        """
+        from espnet_plugin.decode.align.timing import frame_seconds
+
+        assert self.graph is not None, "greedy makes no lattices"
+        return {
+            "kind": self.graph.kind,
+            "topology": self.graph.topology,
+            "tokens": self.graph.tokens,
+            "words": self.graph.words,
+            "seconds_per_frame": None if rate is None else frame_seconds(self.model, rate),
+            "scales": asdict(self.scales),
+        }
 
     def _hypothesis(self, token_ids: List[int], score: float) -> Hypothesis:
         text, tokens = self.text(token_ids)
@@ -190,3 +271,14 @@ class CtcDecoder:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+def _check_tokens(graph: Graph, token_list: Sequence[str]) -> None:
+    if list(graph.tokens) == list(token_list):
+        return
+    pairs = enumerate(zip(graph.tokens, token_list, strict=False))
+    first = next((f"token {i} is {a!r}, not {b!r}" for i, (a, b) in pairs if a != b), "")
+    raise ValueError(
+        f"the graph has {len(graph.tokens)} tokens, the model {len(token_list)}; {first}: "
+        "compile the graph with the model's own tokens.txt"
+    )

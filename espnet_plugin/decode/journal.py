@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Sequence
 
 from espnet_plugin.atomic import PathLike, atomic_open
 
 
 class Journal:
     """Lines of JSON in ``path``; the first one identifies the job.
+
+    Beside it, ``<path>.now`` names the batch at work, so that whoever sees the process die
+    knows at what (:func:`note_death`).
 
     Args:
         path: the file; it is begun anew unless it was begun for the same ``job``.
@@ -20,6 +23,7 @@ class Journal:
 
     def __init__(self, path: PathLike, job: Any) -> None:
         self.path = Path(path)
+        self.now = _now(self.path)
         digest = hashlib.sha256(json.dumps(job, sort_keys=True, default=str).encode()).hexdigest()
         header = {"job": digest}
         entries = list(self._read())
@@ -28,6 +32,7 @@ class Journal:
         with atomic_open(self.path) as stream:  # also cuts off a torn last line
             for entry in [header, *self.entries]:
                 stream.write(json.dumps(entry) + "\n")
+        self.now.unlink(missing_ok=True)
 
     def _read(self) -> Iterator[Dict[str, Any]]:
         if not self.path.is_file():
@@ -38,12 +43,38 @@ class Journal:
             except json.JSONDecodeError:
                 return
 
+    def begin(self, names: Sequence[str], narrowed: int) -> None:
+        """Say what is worked at from now on: utterances, and how often beams were halved."""
+        self.now.write_text(json.dumps({"died": list(names), "narrowed": narrowed}))
+
     def add(self, entry: Dict[str, Any]) -> None:
         """Append one entry and flush it."""
         self.entries.append(entry)
-        with open(self.path, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
+        _append(self.path, entry)
+        self.now.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove the file: the job is done."""
         self.path.unlink()
+        self.now.unlink(missing_ok=True)
+
+
+def note_death(path: PathLike, cause: str) -> bool:
+    """Add to a journal that the process died at the batch at work; False if there was none."""
+    path = Path(path)
+    try:
+        entry = json.loads(_now(path).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return False
+    _append(path, {**entry, "cause": cause})
+    _now(path).unlink()
+    return True
+
+
+def _append(path: Path, entry: Dict[str, Any]) -> None:
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(entry) + "\n")
+
+
+def _now(path: Path) -> Path:
+    return path.with_name(path.name + ".now")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, List, Optional, Tuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -77,10 +77,12 @@ class Lattices:
             ``scores`` are their weighted sum, see :mod:`espnet_plugin.decode.scales`. All are
             natural logarithms.
         utterances: ``utterances[i]`` is the place in the batch of lattice ``i``.
+        failed: utterances whose search failed, with the reason.
     """
 
     fsa: Optional[k2.Fsa]
     utterances: List[int]
+    failed: Dict[int, str] = field(default_factory=dict)
 
     def select(self, rows: List[int]) -> Lattices:
         """Some of the lattices."""

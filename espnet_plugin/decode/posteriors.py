@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Tuple
 
 import torch
@@ -13,20 +14,30 @@ from espnet_plugin.compat import TooShortUttError
 FEW_FRAMES = 4
 
 
-def ctc_posteriors(
-    model: Any, speech: Tensor, lengths: Tensor, blank_bias: float = 0.0
-) -> Tuple[Tensor, Tensor]:
-    """Log posteriors of the CTC head of an ESPnet ASR model.
+@dataclass(frozen=True)
+class Encoded:
+    """A batch after the encoder.
+
+    Attributes:
+        log_probs: (B, T, V) float32 CTC log posteriors.
+        lengths: (B,) int64 numbers of valid frames, on the CPU: 0 for an utterance that is too
+            short for the encoder's subsampling, also among longer ones.
+        hidden: (B, T, D) the encoder's output, which an attention decoder reads.
+    """
+
+    log_probs: Tensor
+    lengths: Tensor
+    hidden: Tensor
+
+
+def encode_speech(model: Any, speech: Tensor, lengths: Tensor, blank_bias: float = 0.0) -> Encoded:
+    """Encoder output and CTC log posteriors of an ESPnet ASR model.
 
     Args:
         model: an ``ESPnetASRModel`` in evaluation mode, with a CTC head.
         speech: (B, S) waveforms or (B, L, D) features, padded, on the model's device.
         lengths: (B,) valid samples or feature frames.
         blank_bias: added to the blank's log posterior, as ESPnet's option of that name.
-
-    Returns:
-        (B, T, V) float32 log posteriors and (B,) numbers of valid frames on the CPU: 0 for an
-        utterance that is too short for the encoder's subsampling, also among longer ones.
 
     Raises:
         ValueError: if the model has no CTC head.
@@ -35,29 +46,45 @@ def ctc_posteriors(
         raise ValueError(
             f"{type(model).__name__} has no CTC head (was it trained with ctc_weight: 0?)"
         )
-    log_probs, frames = _encode(model, speech, lengths)
+    hidden, log_probs, frames = _encode(model, speech, lengths)
     if len(lengths) > 1:
         for i in torch.nonzero(frames <= FEW_FRAMES).flatten().tolist():
             size = int(lengths[i])
-            alone, frames[i : i + 1] = _encode(model, speech[i : i + 1, :size], lengths[i : i + 1])
-            log_probs[i, : alone.size(1)] = alone[0]
+            alone = _encode(model, speech[i : i + 1, :size], lengths[i : i + 1])
+            frames[i] = alone[2][0]
+            hidden[i, : alone[0].size(1)] = alone[0][0]
+            log_probs[i, : alone[1].size(1)] = alone[1][0]
     log_probs[:, :, 0] += blank_bias
-    return log_probs, frames
+    return Encoded(log_probs, frames, hidden)
+
+
+def ctc_posteriors(
+    model: Any, speech: Tensor, lengths: Tensor, blank_bias: float = 0.0
+) -> Tuple[Tensor, Tensor]:
+    """(B, T, V) log posteriors and (B,) lengths, as of :func:`encode_speech`."""
+    encoded = encode_speech(model, speech, lengths, blank_bias)
+    return encoded.log_probs, encoded.lengths
 
 
 @torch.no_grad()
-def _encode(model: Any, speech: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
-    none = torch.zeros(len(lengths), 0, model.ctc.ctc_lo.out_features, device=speech.device)
+def _encode(model: Any, speech: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     if int(lengths.max()) < shortest_input(model):
-        return none, torch.zeros(len(lengths), dtype=torch.int64)
+        return _no_frames(model, len(lengths), speech.device)
     try:
         encoded, frames = model.encode(speech, lengths)
     except TooShortUttError:
-        return none, torch.zeros(len(lengths), dtype=torch.int64)
+        return _no_frames(model, len(lengths), speech.device)
     if isinstance(encoded, tuple):  # intermediate CTC: (last output, [(block, output), …])
         encoded = encoded[0]
     log_probs = torch.log_softmax(model.ctc.ctc_lo(encoded).float(), dim=-1)
-    return log_probs, frames.to("cpu", torch.int64).clamp(max=log_probs.size(1))
+    return encoded, log_probs, frames.to("cpu", torch.int64).clamp(max=log_probs.size(1))
+
+
+def _no_frames(model: Any, batch: int, device: torch.device) -> Tuple[Tensor, Tensor, Tensor]:
+    head = model.ctc.ctc_lo
+    hidden = torch.zeros(batch, 0, head.in_features, device=device)
+    log_probs = torch.zeros(batch, 0, head.out_features, device=device)
+    return hidden, log_probs, torch.zeros(batch, dtype=torch.int64)
 
 
 def shortest_input(model: Any) -> int:

@@ -72,11 +72,11 @@ def watch_decoding(monkeypatch, stop_after: int = 100) -> list[str]:
     decode = CtcDecoder.decode
     seen: list[str] = []
 
-    def watching(self, waveforms, names=None):
+    def watching(self, waveforms, names=None, *more):
         if len(seen) == stop_after:
             raise KeyboardInterrupt
         seen.extend(names)
-        return decode(self, waveforms, names)
+        return decode(self, waveforms, names, *more)
 
     monkeypatch.setattr(CtcDecoder, "decode", watching)
     return seen
