@@ -130,6 +130,11 @@ def _search(
     return found
 
 
+def rank(nbest: Sequence[Sequence[Path]], scales: Scales) -> List[List[Path]]:
+    """Every list by total score, best first; equal scores in the order of their labels."""
+    return [sorted(paths, key=lambda path: (-path.score(scales), path.labels)) for paths in nbest]
+
+
 def sampled_paths(lattice: k2.Fsa, num_paths: int, nbest_scale: float = 0.5) -> List[List[Path]]:
     """Distinct label sequences among paths that are drawn at random, as icefall and ESPnet do.
 
