@@ -16,7 +16,7 @@ import logging
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 logger = logging.getLogger(__name__)
 
@@ -190,21 +190,51 @@ def ctm(args: argparse.Namespace, stored: Stored) -> None:
 
 
 def oracle(args: argparse.Namespace, stored: Stored) -> None:
-    """Print and write oracle errors."""
-    from espnet_plugin.decode.lattices.oracle import oracle_table
+    """Print and write the errors of the best path and the fewest of any path."""
+    from espnet_plugin.decode.lattices.posteriors import best_words
+    from espnet_plugin.decode.rescore.oracle import count_words, lattice_oracle
+    from espnet_plugin.score.counts import Counts
     from espnet_plugin.score.sets import read_text
 
-    references = read_text(args.ref)
+    references = {name: text.split() for name, text in read_text(args.ref).items()}
     for name in stored.names:
         if name not in references:
             raise ValueError(f"{args.ref}: no {name}")
-    rows, total = oracle_table(stored.batches(), stored.labels, references, stored.missing)
-    print("utterance\twords\terrors\twer\toracle")
+    found: Dict[str, Tuple[Counts, Counts]] = {}
+    for name in stored.missing:
+        nothing = count_words(references[name], [])
+        found[name] = (nothing, nothing)
+    for names, fsa in stored.batches():
+        own = [references[name] for name in names]
+        fewest = lattice_oracle(fsa, own, stored.labels.units())
+        for name, words, path, least in zip(
+            names, own, best_words(fsa, stored.labels), fewest, strict=True
+        ):
+            text = " ".join(word.text for word in path.words)
+            found[name] = (count_words(words, text.split()), least)
+    print("utterance\twords\tbest path\toracle")
     for name in stored.names:
-        row = rows[name]
-        print(f"{name}\t{row['words']}\t{row['errors']}\t{row['wer']:.2f}\t{row['text']}")
-    print(f"total of {len(rows)}\t{total['words']}\t{total['errors']}\t{total['wer']:.2f}")
-    _write(args.out, {"total": total, "utterances": rows, "missing": stored.missing})
+        best, least = found[name]
+        print(f"{name}\t{best.tokens}\t{best.errors}\t{least.errors}")
+    size, errors = (
+        (sum(one.tokens for one, _ in found.values())),
+        [sum(pair[i].errors for pair in found.values()) for i in (0, 1)],
+    )
+    rates = [round(100 * count / max(1, size), 3) for count in errors]
+    print(f"total of {len(found)}\t{size}\t{errors[0]}\t{errors[1]}")
+    print(f"WER: best path {rates[0]:.2f} %, oracle {rates[1]:.2f} %")
+    total = {
+        "words": size,
+        "best_errors": errors[0],
+        "oracle_errors": errors[1],
+        "best_wer": rates[0],
+        "oracle_wer": rates[1],
+    }
+    utterances = {
+        name: {"words": best.tokens, "best_errors": best.errors, "oracle_errors": least.errors}
+        for name, (best, least) in ((name, found[name]) for name in stored.names)
+    }
+    _write(args.out, {"total": total, "utterances": utterances, "missing": stored.missing})
 
 
 def svg(args: argparse.Namespace, stored: Stored) -> None:

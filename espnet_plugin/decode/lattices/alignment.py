@@ -9,6 +9,7 @@ import torch
 
 from espnet_plugin.decode.align.boundaries import SILENCES
 from espnet_plugin.decode.align.units import SPACE, WORD_START
+from espnet_plugin.decode.rescore.oracle import token_units, word_units
 
 if TYPE_CHECKING:
     import k2
@@ -69,6 +70,13 @@ class Labels:
             return "".join(tokens).replace(SPACE, " ").strip()
         return " ".join(tokens)
 
+    def units(self) -> List[str]:
+        """What each output label adds to the text, for the oracle."""
+        if self.words is not None:
+            return word_units(self.words)
+        kind = "bpe" if self.marked else "char" if self.spaced else "word"
+        return token_units(self.tokens, kind)
+
     def _begins(self, spike: _Spike) -> bool:
         return self.tokens[spike.token].startswith(WORD_START)
 
@@ -107,8 +115,9 @@ class Labels:
         words = []
         for group in self._groups(_spikes(path)):
             labels = tuple(label for spike in group for label in spike.outputs)
-            if labels:
-                words.append(Word(self.text(labels), labels, group[0].first, group[-1].last))
+            text = self.text(labels)
+            if text:  # a word boundary mark alone is none
+                words.append(Word(text, labels, group[0].first, group[-1].last))
         return words
 
 
