@@ -14,14 +14,12 @@ from espnet_plugin.decode.decoder import CtcDecoder
 from espnet_plugin.decode.journal import Journal
 from espnet_plugin.decode.limits import lack_of_memory
 from espnet_plugin.decode.pieces import Piece, Pieces, hopeless
-from espnet_plugin.decode.results import PARTS, finish
+from espnet_plugin.decode.results import JOURNAL, PARTS, finish
 from espnet_plugin.decode.store import LatticeWriter
 from espnet_plugin.progress import progress
 from espnet_plugin.stacks.batches import DataError
 
 logger = logging.getLogger(__name__)
-
-JOURNAL = ".decoding.jsonl"
 
 
 def decode_corpus(

@@ -44,6 +44,8 @@ class CtcDecoder:
         lattice_weight: multiplies the lattices' scores after the search (ESPnet's option of that
             name).
         scales: the weights of the parts of a score.
+        am_weight: multiplies the acoustic score in rescoring alone, not in the search (ESPnet's
+            option of that name).
         rescoring: what :class:`espnet_plugin.decode.methods.Rescorer` takes besides: ``lm``,
             ``nnlm``, ``num_paths``, ``nll_batch_size``.
 
@@ -68,6 +70,7 @@ class CtcDecoder:
         blank_bias: float = 0.0,
         lattice_weight: float = 1.0,
         scales: Optional[Scales] = None,
+        am_weight: float = 1.0,
         **rescoring: Any,
     ) -> None:
         if method not in METHODS:
@@ -95,8 +98,9 @@ class CtcDecoder:
             graph = Graph.load(graph, self.device)
         _check_tokens(graph, text.token_list)
         self.graph = graph.to(self.device)
+        second = replace(self.scales, acoustic=am_weight * self.scales.acoustic)
         self.rescorer = Rescorer(
-            method, text, graph.words, scales=self.scales, model=model, **rescoring
+            method, text, graph.words, scales=second, model=model, device=self.device, **rescoring
         )
 
     @property

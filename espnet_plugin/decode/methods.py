@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Union
 
+import torch
 from torch import Tensor
 
 from espnet_plugin.decode.hypothesis import Hypothesis
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from espnet_plugin.decode.rescore.nbest import Path
 
-UNKNOWN = ("<unk>", "<UNK>")
-"""Names of the word for all others."""
 METHODS = (
     "greedy",
     "ctc",
@@ -61,6 +60,7 @@ class Rescorer:
         nnlm: an ESPnet language model over the model's tokens, for ``attention_rescoring``.
         num_paths: the length of n-best lists.
         nll_batch_size: hypotheses that the attention decoder or ``nnlm`` scores at once.
+        device: where the lattices are.
 
     Raises:
         ValueError: if the method needs something that is missing.
@@ -77,6 +77,7 @@ class Rescorer:
         nnlm: Any = None,
         num_paths: int = 100,
         nll_batch_size: int = 100,
+        device: Union[str, torch.device] = "cpu",
     ) -> None:
         if num_paths < 1 or nll_batch_size < 1:
             raise ValueError("num_paths and nll_batch_size must be 1 or above")
@@ -96,6 +97,7 @@ class Rescorer:
         self.scales = scales or Scales()
         self.model, self.nnlm = model, nnlm
         self.num_paths, self.nll_batch_size = num_paths, nll_batch_size
+        self.device = device
         self.lm = self._load(lm)
 
     def __call__(
@@ -115,14 +117,18 @@ class Rescorer:
             hidden: (N, T, D) encoder output and
             lengths: (N,) its valid frames, for ``attention_rescoring``.
         """
+        from espnet_plugin.decode.rescore import rank
+
         if self.method in FIRST_PASS:
             return self._first_best(lattice)
         if self.method == "whole_lattice_rescoring":
             return self._first_best(self._with_new_lm(lattice, names))
-        return [self._best(paths) for paths in self._paths(lattice, names, hidden, lengths)]
+        paths = self._paths(lattice, names, hidden, lengths)
+        if self.method == "nbest_oracle":
+            return self._oracle(paths, references)
+        return [self._chosen(ranked[0], {}) for ranked in rank(paths, self.scales)]
 
     def _load(self, lm: Any) -> Any:
-        from espnet_plugin.decode.graph.grammar import load_grammar
         from espnet_plugin.decode.rescore.grammar import GrammarTables
         from espnet_plugin.lm import NGram
 
@@ -131,11 +137,7 @@ class Rescorer:
         if self.method == "nbest_rescoring":
             return lm if isinstance(lm, NGram) else NGram.load(lm)
         assert self.words is not None
-        unknown = next((w for w in UNKNOWN if w in self.words), None)
-        grammar = load_grammar(lm, self.words)
-        if self.model is not None:
-            grammar = grammar.to(next(self.model.parameters()).device)
-        return GrammarTables(grammar, None if unknown is None else self.words.index(unknown))
+        return GrammarTables.load(lm, self.words, self.device)
 
     def _with_new_lm(self, lattice: k2.Fsa, names: Optional[Sequence[str]]) -> k2.Fsa:
         from espnet_plugin.decode.rescore.whole_lattice import whole_lattice_rescoring
@@ -149,17 +151,39 @@ class Rescorer:
         hidden: Optional[Tensor],
         lengths: Optional[Tensor],
     ) -> List[List[Path]]:
-        from espnet_plugin.decode.rescore import nbest
-        from espnet_plugin.decode.rescore.ngram import ngram_rescoring
+        from espnet_plugin.decode import rescore
 
-        paths = nbest.nbest_paths(lattice, self.num_paths, names=names)
+        paths = rescore.nbest_paths(lattice, self.num_paths, names=names)
         if self.method == "nbest_rescoring":
-            return ngram_rescoring(paths, self.lm, self._to_words)
+            return rescore.ngram_rescoring(paths, self.lm, self.to_words)
+        if self.method == "attention_rescoring":
+            assert hidden is not None and lengths is not None, "the encoder's output is needed"
+            return rescore.attention_rescoring(
+                paths, self.model, hidden, lengths, self.nnlm, self.nll_batch_size
+            )
         return paths
 
-    def _to_words(self, labels: Sequence[int]) -> List[str]:
-        assert self.words is not None
-        return [self.words[label] for label in labels]
+    def _oracle(
+        self, paths: List[List[Path]], references: Optional[Sequence[str]]
+    ) -> List[Hypothesis]:
+        from espnet_plugin.decode.rescore import nbest_oracle
+
+        if references is None:
+            raise ValueError("method nbest_oracle needs the reference text of every utterance")
+        words = [reference.split() for reference in references]
+        found = nbest_oracle(paths, words, self.to_words)
+        return [
+            self._chosen(path, {"errors": float(counts.errors)})
+            for path, counts in found
+            if path is not None
+        ]
+
+    def to_words(self, labels: Sequence[int]) -> List[str]:
+        """The words of output labels; of tokens those of their text."""
+        if self.words is not None:
+            return [self.words[label] for label in labels]
+        text, tokens = self.text(labels)
+        return tokens if text is None else text.split()
 
     def _first_best(self, lattice: k2.Fsa) -> List[Hypothesis]:
         return [
@@ -172,11 +196,13 @@ class Rescorer:
             for best in best_paths_in_parts(lattice)
         ]
 
-    def _best(self, paths: Sequence[Path]) -> Hypothesis:
-        best = max(paths, key=lambda path: path.score(self.scales))
-        parts = {"am": best.am_score, "lm": best.lm_score, "lexicon": best.lexicon_score}
+    def _chosen(self, path: Path, more: Dict[str, float]) -> Hypothesis:
+        parts = {"am": path.am_score, "lm": path.lm_score, "lexicon": path.lexicon_score}
         return self._hypothesis(
-            list(best.labels), list(best.tokens), best.score(self.scales), {**parts, **best.extra}
+            list(path.labels),
+            list(path.tokens),
+            path.score(self.scales),
+            {**parts, **path.extra, **more},
         )
 
     def _hypothesis(

@@ -15,6 +15,8 @@ from espnet_plugin.decode.store import LatticeWriter
 
 logger = logging.getLogger(__name__)
 
+JOURNAL = ".decoding.jsonl"
+"""In the output directory while a job is at work."""
 PARTS = ("encoder", "search", "rescoring")
 """The parts of a decoding whose times are told apart."""
 

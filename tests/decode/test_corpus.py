@@ -197,8 +197,13 @@ def test_a_packed_model_decodes_alike(tiny_experiment, data_dir, tmp_path) -> No
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--use_nbest_rescoring", "true"], "--use_nbest_rescoring True: not used"),
-        (["--lm_file", "lm.pth"], "--lm_file lm.pth: not used"),
+        (
+            ["--use_nbest_rescoring", "true", "--method", "hlg"],
+            "attention_rescoring and hlg at once",
+        ),
+        (["--lm_file", "lm.pth"], "--lm_train_config and --lm_file belong together"),
+        (["--graph", "HLG.pt"], "--graph HLG.pt: not there; compile_graph makes one"),
+        (["--lm", "lm.arpa"], "--lm lm.arpa: not there; train_ngram makes one"),
         (["--penalty", "0.5"], "--penalty 0.5"),
         (["--nbest", "10"], "--nbest 10"),
         (["--ctc_weight", "0.3"], "--ctc_weight 0.3"),
@@ -217,7 +222,10 @@ def test_what_has_no_effect_is_refused(words, message, tiny_experiment, data_dir
 
 @pytest.mark.parametrize(
     "values, message",
-    [({"lang_dir": "lang"}, "--lang_dir lang"), ({"beam": 3}, "unknown option beam")],
+    [
+        ({"lang_dir": "lang"}, "--graph lang/HLG.pt: not there"),
+        ({"beam": 3}, "unknown option beam"),
+    ],
 )
 def test_k2_config_is_checked(values, message, tiny_experiment, data_dir, tmp_path) -> None:
     (tmp_path / "k2.yaml").write_text(yaml.safe_dump(values))
