@@ -53,6 +53,7 @@ class _Reader:
         self.path = path
         self.stream = stream
         self.number = 0  # of the line read last
+        self.words: List[str] = []
         self.ids: Dict[bytes, int] = {}
         self.levels: List[Level] = []
 
@@ -83,12 +84,7 @@ class _Reader:
                 self.read_section(order, 0, highest=order == len(counts))
         if line != b"\\end\\":
             self.fail(self.number, f"{_show(line)} where \\end\\ should be")
-        try:
-            return [word.decode("utf-8") for word in self.ids], self.levels
-        except UnicodeDecodeError as error:
-            raise NGramError(
-                f"{self.path}: {error.object!r} among the 1-grams is not UTF-8"
-            ) from None
+        return self.words, self.levels
 
     def read_header(self) -> Tuple[List[int], bytes]:
         """The counts by order, and the line after them."""
@@ -162,8 +158,7 @@ class _Reader:
                 row.append(b"0")
         fields: Sequence[Sequence[bytes]] = list(zip(*rows, strict=True)) or [()] * (order + 2)
         if order == 1:
-            for word in fields[1]:
-                self.ids.setdefault(word, len(self.ids))
+            self.add_words(numbers, fields[1])
         probs = self.convert(float, fields[0], np.float32, numbers, "is no number")
         backoffs = self.convert(float, fields[-1], np.float32, numbers, "is no number")
         for values, column, bad in (
@@ -179,6 +174,16 @@ class _Reader:
             for column in fields[1:-1]
         ]
         return (np.array(numbers, dtype=np.int64), probs, backoffs, *words)
+
+    def add_words(self, numbers: Sequence[int], words: Sequence[bytes]) -> None:
+        """Give numbers to words of the 1-grams."""
+        for number, word in zip(numbers, words, strict=True):
+            if word not in self.ids:
+                self.ids[word] = len(self.ids)
+                try:
+                    self.words.append(word.decode("utf-8"))
+                except UnicodeDecodeError:
+                    self.fail(number, f"the word {word!r} is not UTF-8")
 
     def convert(
         self,

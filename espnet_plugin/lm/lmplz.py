@@ -42,7 +42,7 @@ def train_lmplz(
         run = subprocess.run(
             [
                 *(lmplz, "--order", str(order), "--text", str(text), "--arpa", str(arpa)),
-                *("--temp_prefix", f"{folder}/sort", "--memory", "25%", "--discount_fallback"),
+                *("--temp_prefix", f"{folder}/sort", "--memory", "10%", "--discount_fallback"),
                 *("--prune", *map(str, prune)),
             ],
             capture_output=True,

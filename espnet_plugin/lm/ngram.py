@@ -173,7 +173,8 @@ class NGram:
         scores = np.where(words >= 0, unigrams.log10_probs[words].astype(np.float64), -np.inf)
         backoffs = unigrams.log10_backoffs
         for level in longer:
-            assert backoffs is not None
+            if backoffs is None or not len(backoffs):
+                break  # no contexts of this length
             before = contexts(nodes, starts)
             scores += np.where(before >= 0, backoffs[before].astype(np.float64), 0.0)
             places, keys = extend(before, words, len(self._words))
