@@ -154,7 +154,7 @@ def _edge(edge: Edge, layout: Layout, place: int, best: bool) -> str:
     control = (8 * y - y0 - y1) / 6
     third = (x1 - x0) / 3
     colour, thick = (BEST, 2.6) if best else (OTHER, 1.2)
-    opacity = 1.0 if best else 0.35 + 0.65 * edge.posterior
+    opacity = 1.0 if best else 0.55 + 0.45 * edge.posterior
     word = escape(edge.word)
     return (
         f'<g class="arc" opacity="{opacity:.2f}"><title>{word}: posterior {edge.posterior:.4f}, '
