@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from typing import List, Optional, Sequence
+from typing import Optional, Sequence
 
 from espnet_plugin.lm import NGram, NGramError, train_ngram
+from espnet_plugin.lm.entropy_prune import check_threshold, entropy_prune
 from espnet_plugin.lm.lmplz import find_lmplz, train_lmplz
 from espnet_plugin.lm.perplexity import perplexity
 from espnet_plugin.lm.text import CASES, read_sentences, read_vocabulary, read_word_counts
@@ -50,6 +51,11 @@ def get_parser() -> argparse.ArgumentParser:
         help="by order, leave out n-grams seen as often or less; the last holds for higher orders",
     )
     parser.add_argument(
+        "--entropy_prune",
+        type=float,
+        help="leave out n-grams without which perplexity rises by less than this; such as 1e-8",
+    )
+    parser.add_argument(
         "--engine",
         choices=["auto", "lmplz", "own"],
         default="auto",
@@ -75,19 +81,22 @@ def choose_engine(args: argparse.Namespace) -> str:
 
 def train(args: argparse.Namespace) -> NGram:
     """Train and write the model of the options."""
-    kaldi = args.text_type == "kaldi"
-    sentences = progress(read_sentences(args.text, kaldi), "sentences")
+    if args.entropy_prune is not None:
+        check_threshold(args.entropy_prune)
+    sentences = progress(read_sentences(args.text, args.text_type == "kaldi"), "sentences")
     engine = choose_engine(args)
     logger.info("engine: %s", engine)
     if engine == "lmplz":
         train_lmplz(sentences, args.order, args.out, args.prune)
-        return NGram.load(args.out)
-    vocabulary: Optional[List[str]] = None
-    if args.vocabulary is not None:
-        vocabulary = read_vocabulary(args.vocabulary)
-    counts = read_word_counts(args.word_counts, args.case) if args.word_counts else None
-    model = train_ngram(sentences, args.order, vocabulary, args.prune, counts)
-    model.save(args.out)
+        model = NGram.load(args.out)
+    else:
+        vocabulary = read_vocabulary(args.vocabulary) if args.vocabulary else None
+        counts = read_word_counts(args.word_counts, args.case) if args.word_counts else None
+        model = train_ngram(sentences, args.order, vocabulary, args.prune, counts)
+    if args.entropy_prune is not None:
+        model = entropy_prune(model, args.entropy_prune)
+    if engine == "own" or args.entropy_prune is not None:
+        model.save(args.out)
     return model
 
 

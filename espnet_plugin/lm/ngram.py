@@ -74,13 +74,17 @@ class NGram:
         vocabulary: all words, ``<s>``, ``</s>`` and ``<unk>`` among them where the model has
             them; their capital forms are taken for the same.
         levels: of orders 1, 2, ...
+
+    Attributes:
+        bos, eos, unk: places of ``<s>``, ``</s>`` and ``<unk>`` in the vocabulary; -1 for what
+            the model has not.
     """
 
     def __init__(self, vocabulary: Sequence[str], levels: Sequence[Level]) -> None:
         self._words = list(vocabulary)
         self._ids: Dict[str, int] = {word: i for i, word in enumerate(self._words)}
         self._levels = list(levels)
-        self._bos, self._eos, self._unk = (
+        self.bos, self.eos, self.unk = (
             next((self._ids[name] for name in names if name in self._ids), -1)
             for names in (BOS, EOS, UNK)
         )
@@ -118,6 +122,11 @@ class NGram:
         """How many n-grams of each order have a probability of their own."""
         return [int((~np.isnan(level.log10_probs)).sum()) for level in self._levels]
 
+    @property
+    def levels(self) -> List[Level]:
+        """The n-grams of orders 1, 2, ..."""
+        return list(self._levels)
+
     def __contains__(self, word: str) -> bool:
         """Whether ``word`` is in the vocabulary."""
         return word in self._ids
@@ -149,24 +158,26 @@ class NGram:
         Returns:
             A float64 array for each sentence.
         """
-        head, tail = ([self._bos] if bos else []), ([self._eos] if eos else [])
+        head, tail = ([self.bos] if bos else []), ([self.eos] if eos else [])
         ids = [
-            head + [self._ids.get(word, self._unk) for word in words] + tail for words in sentences
+            head + [self._ids.get(word, self.unk) for word in words] + tail for words in sentences
         ]
         lengths = np.array([len(sentence) for sentence in ids], dtype=np.int64)
         words = np.fromiter(chain.from_iterable(ids), dtype=np.int64, count=int(lengths.sum()))
         ends = lengths.cumsum()
         starts = (ends - lengths)[lengths > 0]
-        scores = self._log10_probs(words, starts) * math.log(10)
+        scores = self.log10_probs(words, starts) * math.log(10)
         return [
             scores[end - length + len(head) : end]
             for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
         ]
 
-    def _log10_probs(self, words: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """(T,) float64: of each word number of ``words`` (T,), where -1 is no word.
+    def log10_probs(self, words: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """(T,) float64: base-10 log probabilities of a text in word numbers.
 
-        No context reaches across ``starts``, the positions where sentences begin.
+        Args:
+            words: (T,) places in the vocabulary; -1 is no word.
+            starts: positions where sentences begin; no context reaches across them.
         """
         unigrams, *longer = self._levels
         nodes = words

@@ -88,6 +88,12 @@ def test_vocabulary_counts_and_case(text, tmp_path) -> None:
     assert scores[0] > scores[1] and scores[2] > scores[1]  # DOG is <unk>, which the text has
 
 
+def test_entropy_pruning(text, tmp_path, no_lmplz, caplog) -> None:
+    full = run("--text", text, "--out", tmp_path / "a.arpa")
+    pruned = run("--text", text, "--out", tmp_path / "b.arpa", "--entropy_prune", 0.01)
+    assert full.counts[0] == pruned.counts[0] and sum(full.counts) > sum(pruned.counts)
+
+
 def test_perplexity(text, tmp_path, no_lmplz, capsys) -> None:
     (tmp_path / "test").write_text("THE CAT SAW A HORSE\nA DOG\n")
     out = tmp_path / "a.arpa"
@@ -121,6 +127,7 @@ def test_perplexity(text, tmp_path, no_lmplz, capsys) -> None:
         ("words", b"a\n", ["--vocabulary", "words", "--engine", "lmplz"], "needs --engine own"),
         ("x", b"", ["--text", "absent"], "absent"),
         ("x", b"", ["--order", "0", "--engine", "own"], "at least 1, not 0"),
+        ("x", b"", ["--entropy_prune", "0", "--engine", "own"], "entropy pruning is above 0"),
         ("x", b"", ["--prune", "1", "--engine", "own"], "prune 1"),
     ],
 )
