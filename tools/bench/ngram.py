@@ -1,6 +1,6 @@
 """Time and memory to train, save, load and query an n-gram model of a large vocabulary.
 
-python tools/bench/ngram.py --word_counts ../shared/data/lm/librispeech_train_word_counts.txt
+python tools/bench/ngram.py --word_counts $ESPNET_PLUGIN_DATA/lm/librispeech_train_word_counts.txt
 """
 
 from __future__ import annotations
