@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import logging
-import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
-from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, List, Sequence
+from typing import TYPE_CHECKING, List, Sequence
 
 import numpy as np
 import torch
@@ -84,58 +85,43 @@ def _load_saved(path: PathLike, words: Sequence[str]) -> k2.Fsa:
 
 
 def _arpa_to_text(path: PathLike, words: Sequence[str]) -> str:
-    try:
-        import kaldilm
-    except ImportError:
-        raise ImportError("kaldilm is not installed: pip install kaldilm") from None
+    if find_spec("kaldilm") is None:
+        raise ImportError("kaldilm is not installed: pip install kaldilm")
     with tempfile.TemporaryDirectory(prefix="grammar-") as folder:
-        table, said = Path(folder) / "words.txt", Path(folder) / "said.txt"
+        table, said, out = (Path(folder) / name for name in ("words.txt", "said.txt", "G.txt"))
         symbols = [*words, _BACKOFF, _START, _END]
         table.write_text("".join(f"{w} {i}\n" for i, w in enumerate(symbols)), encoding="utf-8")
-        arpa = str(path)
-        if arpa.endswith(".gz"):
-            arpa = str(Path(folder) / "lm.arpa")
+        arpa = Path(path)
+        if arpa.suffix == ".gz":
+            arpa = Path(folder) / "lm.arpa"
             with gzip.open(path, "rb") as packed, open(arpa, "wb") as plain:
                 shutil.copyfileobj(packed, plain)
-        try:
-            with _standard_error_to(said):
-                text = kaldilm.arpa2fst(
-                    input_arpa=arpa,
-                    disambig_symbol=_BACKOFF,
-                    read_symbol_table=str(table),
-                    max_arpa_warnings=-1,
-                )
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{path}: kaldilm cannot read it as an ARPA file: {reason}") from None
-        _report(path, said)
-    return text
+        # A process of its own, since kaldilm aborts the one it runs in on a bad file.
+        command = [sys.executable, "-m", "kaldilm", "--max-arpa-warnings=-1"]
+        command += [f"--read-symbol-table={table}", f"--disambig-symbol={_BACKOFF}", str(arpa)]
+        with open(out, "wb") as stdout, open(said, "wb") as stderr:
+            status = subprocess.run(command, stdout=stdout, stderr=stderr, check=False).returncode
+        complaints = _complaints(path, said)
+        if status != 0:
+            reason = complaints[0] if complaints else f"kaldilm ended with status {status}"
+            raise ValueError(f"{path}: not an ARPA file that kaldilm can read: {reason}")
+        for complaint in complaints:
+            logger.warning("%s: kaldilm: %s", path, complaint)
+        return out.read_text(encoding="utf-8")
 
 
-def _report(path: PathLike, said: Path) -> None:
-    left_out = 0
+def _complaints(path: PathLike, said: Path) -> List[str]:
+    """What kaldilm complained about; the n-grams that it left out are counted in the log."""
+    left_out, complaints = 0, []
     with open(said, encoding="utf-8", errors="replace") as stream:
         for line in stream:
             if re.match(r"\[W\] line \d+ .* skipped: word .* not in symbol table", line):
                 left_out += 1
             elif line.startswith(("[W]", "[E]", "[F]")):
-                logger.warning("%s: kaldilm: %s", path, line.strip())
+                complaints.append(line.strip())
     if left_out:
         logger.warning("%s: %d n-grams left out for words not in words.txt", path, left_out)
-
-
-@contextmanager
-def _standard_error_to(path: Path) -> Iterator[None]:
-    """What C++ code writes to standard error goes to a file."""
-    kept = os.dup(2)
-    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        os.dup2(target, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(target)
+    return complaints
 
 
 def _skip_backoff_only(arcs: torch.Tensor, num_states: int) -> torch.Tensor:

@@ -96,7 +96,9 @@ def _read(grammar: k2.Fsa) -> _Grammar:
     order = np.argsort(owners, kind="stable")
     return _Grammar(
         size,
-        *(arcs[words, column] for column in range(3)),
+        arcs[words, 0],
+        arcs[words, 1],
+        arcs[words, 2],
         lm[words],
         arcs[ends, 0],
         lm[ends],
@@ -168,7 +170,7 @@ class _Exits:
                 Finals(np.full(len(final), _START), final + lm, np.full(len(final), self.without))
             )
         if self.silence is not None:
-            out = arcs.take(arcs.source == self.pause(np.int64(0)))
+            out = arcs.take(arcs.source == self.pause(np.zeros(1, dtype=np.int64)))
             parts.append(_moved(out, 0.0, self.with_silence))
         joined = Arcs.join(parts)
         return Transducer(int(joined.target.max(initial=0)) + 1, joined, Finals.join(ends))
