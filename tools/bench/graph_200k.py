@@ -6,8 +6,9 @@ Each step runs in a process of its own, whose time and peak memory are reported:
     text        synthetic sentences with these frequencies (sampled_text.py), and --transcripts
     pieces      SentencePiece's unigram model, trained on the words with their counts
     ngram       a pruned 3-gram: bin.train_ngram, our Kneser-Ney with the counts as base
-    lang        words spelt in pieces
-    graph       G through kaldilm, then HLG
+    lang        words spelt in pieces: bin.prepare_lang
+    graph       G through kaldilm, then HLG: bin.compile_graph
+    load        the graph read again, as a decoding reads it
     posteriors  planted for the transcripts of LibriSpeech's other speakers (stored_posteriors.py)
 
     python tools/bench/graph_200k.py --work DIR --output DIR/graph.json
@@ -31,7 +32,7 @@ from typing import Any, Dict, List
 
 from bench_results import add_output_option, markdown_table, use_cores, write_results
 
-STEPS = ("vocabulary", "text", "pieces", "ngram", "lang", "graph", "posteriors")
+STEPS = ("vocabulary", "text", "pieces", "ngram", "lang", "graph", "load", "posteriors")
 COUNTS = "lm/librispeech_train_word_counts.txt"
 
 
@@ -99,27 +100,29 @@ def ngram(args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def lang(args: argparse.Namespace) -> Dict[str, Any]:
-    from espnet_plugin.decode.lang import make_lang, segment_words
-    from espnet_plugin.decode.lang.langdir import read_tokens
-    from espnet_plugin.lm.text import read_word_counts
+    from espnet_plugin.bin import prepare_lang
 
-    tokens = read_tokens(args.work / "tokens.txt")
-    words = list(read_word_counts(args.work / "counts.txt"))
-    entries, unspelt = segment_words(words, bpemodel(args), tokens)
-    make_lang(entries, tokens).save(args.work / "lang")
-    return {"pronunciations": len(entries), "not spelt": len(unspelt)}
+    command = ["--tokens", str(args.work / "tokens.txt"), "--bpemodel", str(bpemodel(args))]
+    command += ["--words", str(args.work / "counts.txt"), "--words_format", "counts"]
+    prepare_lang.main([*command, "--out", str(args.work / "lang")])
+    with open(args.work / "lang" / "lexicon.txt", encoding="utf-8") as stream:
+        return {"pronunciations": sum(1 for _ in stream)}
 
 
 def graph(args: argparse.Namespace) -> Dict[str, Any]:
-    from espnet_plugin.decode.graph import hlg_graph, load_grammar
-    from espnet_plugin.decode.lang import LangDir
+    from espnet_plugin.bin import compile_graph
 
-    language = LangDir.load(args.work / "lang")
-    grammar = load_grammar(args.work / "3gram.arpa", language.words)
-    built = hlg_graph(language, grammar, args.topology)
-    built.save(args.work / "HLG.pt")
-    megabytes = (args.work / "HLG.pt").stat().st_size / 2**20
-    return {"states": built.fsa.shape[0], "arcs": built.fsa.num_arcs, "file MiB": megabytes}
+    command = ["--lang_dir", str(args.work / "lang"), "--arpa", str(args.work / "3gram.arpa")]
+    command += ["--topology", args.topology, "--out", str(args.work / "HLG.pt")]
+    compile_graph.main(command)
+    return {"MiB": round((args.work / "HLG.pt").stat().st_size / 2**20)}
+
+
+def load(args: argparse.Namespace) -> Dict[str, Any]:
+    from espnet_plugin.decode.graph import Graph
+
+    loaded = Graph.load(args.work / "HLG.pt")
+    return {"states": loaded.fsa.shape[0], "arcs": loaded.fsa.num_arcs}
 
 
 def posteriors(args: argparse.Namespace) -> Dict[str, Any]:
@@ -135,7 +138,7 @@ def posteriors(args: argparse.Namespace) -> Dict[str, Any]:
     named = {f"planted-{i:04d}": " ".join(s) for i, s in enumerate(sentences) if s}
     made = plant(named, lexicon, len(language.tokens))
     made.save(args.work / "posteriors.pt")
-    return {"utterances": len(named), "seconds of speech": made.seconds}
+    return {"utterances": len(named), "s of speech": round(made.seconds)}
 
 
 def bpemodel(args: argparse.Namespace) -> Path:
