@@ -52,7 +52,11 @@ def segment_words(
         if num_segmentations == 1:
             found = [[pieces] for pieces in processor.encode(chunk, out_type=str)]
         else:
-            found = _nbest(processor, chunk, num_segmentations, model)
+            found = [processor.nbest_encode_as_pieces(word, num_segmentations) for word in chunk]
+            if not all(found):
+                raise ValueError(
+                    f"{model}: it gives no n-best segmentations; several need a unigram model"
+                )
         for word, segmentations in zip(chunk, found, strict=True):
             known = [pieces for pieces in segmentations if pieces and all(p in ids for p in pieces)]
             if not known:
@@ -60,13 +64,3 @@ def segment_words(
             for pieces in known:
                 entries.append(Entry(word, tuple(ids[piece] for piece in pieces)))
     return entries, unspelt
-
-
-def _nbest(processor, words, number, model):  # type: ignore[no-untyped-def]
-    try:
-        return [processor.nbest_encode_as_pieces(word, number) for word in words]
-    except RuntimeError as error:
-        raise ValueError(
-            f"{model}: it gives one segmentation a word only (several need a unigram model): "
-            f"{' '.join(str(error).split())}"
-        ) from None

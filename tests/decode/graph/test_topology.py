@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import torch
 
 k2 = pytest.importorskip("k2", reason="k2 is not installed for this torch")
 
@@ -38,6 +39,16 @@ def test_modified_topology_may_also_repeat_a_token() -> None:
         choices = [[(token,) * n for n in range(1, length + 1)] for token, length in runs]
         expected = {sum(choice, ()) for choice in itertools.product(*choices)}
         assert outputs(graph, frames) == expected
+
+
+@pytest.mark.parametrize("topology", ["standard", "modified"])
+@pytest.mark.parametrize("size", [2, 3, 8])
+def test_is_what_k2_builds_and_sorts(topology: str, size: int) -> None:
+    ours = ctc_topology(size, topology)
+    theirs = k2.arc_sort(k2.ctc_topo(size - 1, modified=topology == "modified"))
+    assert torch.equal(ours.arcs.values(), theirs.arcs.values())
+    assert torch.equal(ours.aux_labels, theirs.aux_labels)
+    assert ours.properties == theirs.properties
 
 
 def test_sizes() -> None:
