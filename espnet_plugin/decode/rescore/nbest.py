@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import groupby
@@ -12,6 +13,7 @@ import torch
 
 from espnet_plugin.compat import require_k2
 from espnet_plugin.decode.rescore.prefixes import (
+    NONE,
     Alignment,
     PrefixAutomaton,
     Subset,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_VISITS = 10_000_000
+MAX_VISITS = 3_000_000
 
 
 @dataclass(frozen=True)
@@ -111,22 +113,36 @@ def _search(
     # (−score of the best completion, prefix, whether it is complete, subset or alignment);
     # no two entries agree in prefix and completeness, so the last is never compared.
     queue: List[Tuple[int, Tuple[int, ...], bool, Any]] = []
+    # Scores of the best completions of all that was found or is in the queue, ascending, the
+    # num_paths best of them. These are different sequences, so what is worse than the lowest
+    # is not among the num_paths best.
+    known: List[int] = []
     start = automaton.start()
     if start:
-        queue.append((-automaton.best(start), (), False, start))
+        known.append(automaton.best(start))
+        queue.append((-known[0], (), False, start))
     while queue and len(found) < num_paths:
         if found and automaton.visits > max_visits:
             break
-        _, prefix, complete, reached = heappop(queue)
+        negative, prefix, complete, reached = heappop(queue)
         if complete:
             found.append((prefix, reached))
             continue
-        closed = automaton.close(reached)
+        floor = known[0] if len(known) == num_paths else NONE
+        closed = automaton.close(reached, floor)
+        longer: List[Tuple[int, Tuple[int, ...], bool, Any]] = [
+            (-automaton.best(subset), (*prefix, label), False, subset)
+            for label, subset in automaton.extend(closed, floor).items()
+        ]
         if automaton.final in closed:
             way = closed[automaton.final]
-            heappush(queue, (-way.score, prefix, True, way))
-        for label, subset in automaton.extend(closed).items():
-            heappush(queue, (-automaton.best(subset), (*prefix, label), False, subset))
+            longer.append((-way.score, prefix, True, way))
+        # one of these is as good as the prefix, in whose place they come
+        del known[bisect_left(known, -negative)]
+        for entry in longer:
+            insort(known, -entry[0])
+            heappush(queue, entry)
+        del known[:-num_paths]
     return found
 
 

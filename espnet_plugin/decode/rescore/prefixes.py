@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import k2
 
 UNIT = 2.0**40
+NONE = float("-inf")
 
 
 class Alignment(NamedTuple):
@@ -40,8 +41,9 @@ class Alignment(NamedTuple):
 
 
 Subset = Dict[int, Alignment]
-Arc = Tuple[int, int, int]  # destination, score, number of the arc
-LabelArc = Tuple[int, int, int, int]  # output label, destination, score, number of the arc
+Arc = Tuple[int, int, int, int, int]
+"""Best score from its source to the end through it, output label (0: none), destination, score,
+number of the arc."""
 
 
 class PrefixAutomaton:
@@ -68,7 +70,7 @@ class PrefixAutomaton:
     ) -> None:
         self.final = states - 1
         self.epsilon: List[List[Arc]] = [[] for _ in range(states)]
-        self.emitting: List[List[LabelArc]] = [[] for _ in range(states)]
+        self.emitting: List[List[Arc]] = [[] for _ in range(states)]
         self.backward: List[Optional[int]] = [None] * states
         self.visits = 0
         if states:
@@ -85,22 +87,22 @@ class PrefixAutomaton:
             if outputs[arc]:
                 self._add_emitting(source, destination, score, arc, outputs[arc])
             else:
-                self.epsilon[source].append((destination, score, arc))
-        for source in range(states):
-            self.epsilon[source].reverse()
-            self.emitting[source].reverse()
+                self.epsilon[source].append((score + rest, 0, destination, score, arc))
+        for leaving in (*self.epsilon, *self.emitting):
+            leaving.sort(key=lambda arc: (-arc[0], arc[4]))
 
     def _add_emitting(
         self, source: int, destination: int, score: int, arc: int, labels: Sequence[int]
     ) -> None:
         """Add an arc; one with several labels becomes a chain through states of its own."""
+        rest = self._rest(destination)
         for label in reversed(labels[1:]):
             between = len(self.backward)
-            self.emitting.append([(label, destination, 0, -1)])
+            self.emitting.append([(rest, label, destination, 0, -1)])
             self.epsilon.append([])
-            self.backward.append(self.backward[destination])
+            self.backward.append(rest)
             destination = between
-        self.emitting[source].append((labels[0], destination, score, arc))
+        self.emitting[source].append((score + rest, labels[0], destination, score, arc))
 
     def start(self) -> Subset:
         """The empty prefix; nothing if the lattice has no path."""
@@ -110,35 +112,48 @@ class PrefixAutomaton:
         """The score of the best complete path through the subset."""
         return max(way.score + self._rest(state) for state, way in subset.items())
 
-    def close(self, subset: Subset) -> Subset:
-        """The subset with all that epsilon arcs lead to from it, in place."""
-        waiting = list(subset)
+    def close(self, subset: Subset, floor: float = NONE) -> Subset:
+        """The subset with all that epsilon arcs lead to from it.
+
+        Args:
+            subset: not closed.
+            floor: ways whose best completion is below this are left out, here and in
+                :meth:`extend`. They cannot be part of a path that is as good as this.
+        """
+        closed = {s: way for s, way in subset.items() if way.score + self._rest(s) >= floor}
+        waiting = list(closed)
         heapify(waiting)
         while waiting:
-            state = heappop(waiting)
-            way = subset[state]
-            self.visits += len(self.epsilon[state])
-            for destination, score, arc in self.epsilon[state]:
-                known = subset.get(destination)
+            way = closed[state := heappop(waiting)]
+            lowest = floor - way.score
+            for through, _, destination, score, arc in self.epsilon[state]:
+                if through < lowest:  # the others are worse
+                    break
+                self.visits += 1
+                known = closed.get(destination)
                 if known is None:
                     heappush(waiting, destination)
                 if known is None or way.score + score > known.score:
-                    subset[destination] = Alignment(way.score + score, arc, way)
-        return subset
+                    closed[destination] = Alignment(way.score + score, arc, way)
+        return closed
 
-    def extend(self, closed: Subset) -> Dict[int, Subset]:
+    def extend(self, closed: Subset, floor: float = NONE) -> Dict[int, Subset]:
         """The prefixes that are one label longer than that of a closed subset, not closed."""
         longer: Dict[int, Subset] = {}
         for state in sorted(closed):
             way = closed[state]
-            self.visits += len(self.emitting[state])
-            for label, destination, score, arc in self.emitting[state]:
+            lowest = floor - way.score
+            for through, label, destination, score, arc in self.emitting[state]:
+                if through < lowest:
+                    break
+                self.visits += 1
                 subset = longer.setdefault(label, {})
                 known = subset.get(destination)
                 if known is None or way.score + score > known.score:
-                    before = way if arc >= 0 else way.before
-                    last = arc if arc >= 0 else way.arc
-                    subset[destination] = Alignment(way.score + score, last, before)
+                    if arc >= 0:
+                        subset[destination] = Alignment(way.score + score, arc, way)
+                    else:  # a further label of the arc before
+                        subset[destination] = way
         return longer
 
     def _rest(self, state: int) -> int:
