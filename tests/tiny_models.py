@@ -43,10 +43,11 @@ def write_experiment(
     encoder_conf: dict[str, Any] | None = None,
     vocab_size: int = 40,
     sharpness: float = 30.0,
+    decoder: str | None = None,
 ) -> Path:
     """Write config.yaml, bpe.model and valid.loss.ave.pth of a CTC model; give ``directory``.
 
-    ``sharpness`` multiplies the CTC layer, so that a random model prefers some tokens.
+    With ``decoder`` the model has an attention decoder of that type. ``sharpness`` multiplies the CTC layer, so that a random model prefers some tokens.
     """
     from espnet_plugin.task import ASRTask
 
@@ -75,8 +76,9 @@ def write_experiment(
         normalize_conf={},
         encoder=encoder,
         encoder_conf={**(ENCODER_CONF if "conformer" in encoder else {}), **(encoder_conf or {})},
-        decoder=None,
-        model_conf={"ctc_weight": 1.0},
+        decoder=decoder,
+        decoder_conf={"attention_heads": 2, "linear_units": 32, "num_blocks": 1} if decoder else {},
+        model_conf={"ctc_weight": 0.5 if decoder else 1.0},
         input_size=None,
         init=None,
     )

@@ -122,7 +122,7 @@ class Rescorer:
         if self.method in FIRST_PASS:
             return self._first_best(lattice)
         if self.method == "whole_lattice_rescoring":
-            return self._first_best(self._with_new_lm(lattice, names))
+            return self._first_best(self.with_new_lm(lattice, names))
         paths = self._paths(lattice, names, hidden, lengths)
         if self.method == "nbest_oracle":
             return self._oracle(paths, references)
@@ -139,7 +139,8 @@ class Rescorer:
         assert self.words is not None
         return GrammarTables.load(lm, self.words, self.device)
 
-    def _with_new_lm(self, lattice: k2.Fsa, names: Optional[Sequence[str]]) -> k2.Fsa:
+    def with_new_lm(self, lattice: k2.Fsa, names: Optional[Sequence[str]]) -> k2.Fsa:
+        """The lattices with the scores of ``lm``, for ``whole_lattice_rescoring``."""
         from espnet_plugin.decode.rescore.whole_lattice import whole_lattice_rescoring
 
         return whole_lattice_rescoring(lattice, self.lm, self.scales, names=names)

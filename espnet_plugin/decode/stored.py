@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+import numpy as np
+
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.decode.journal import Journal
 from espnet_plugin.decode.methods import Rescorer
@@ -15,8 +17,6 @@ from espnet_plugin.decode.scales import Scales, set_scores
 from espnet_plugin.decode.store import LatticeStore
 from espnet_plugin.decode.text import TokenText
 from espnet_plugin.progress import progress
-
-Words = Optional[List[str]]
 
 
 def store_text(
@@ -102,6 +102,6 @@ def _seconds(lattice: Any, seconds_per_frame: Optional[float]) -> Optional[float
         return None
     shape = lattice.arcs.shape()
     rows = shape.row_ids(1).long()[shape.row_ids(2).long()]
-    frames = lattice.frame.new_zeros(lattice.shape[0]).long()
-    frames.scatter_reduce_(0, rows, lattice.frame.long() + 1, "amax")
+    frames = np.zeros(lattice.shape[0], dtype=np.int64)
+    np.maximum.at(frames, rows.cpu().numpy(), lattice.frame.cpu().numpy() + 1)
     return float(frames.sum()) * seconds_per_frame
