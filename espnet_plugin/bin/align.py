@@ -100,14 +100,15 @@ def setup(args: argparse.Namespace) -> Dict[str, Any]:
     if rate is None:
         raise ValueError(f"{args.exp_dir}/config.yaml: no frontend_conf.fs; is its input speech?")
     spoken, unusable = read_source(args.data, rate)
-    model, files = experiment.model, (experiment.checkpoint, args.lexicon)
+    files = (experiment.checkpoint, args.lexicon)
+    seconds = frame_seconds(experiment.model, rate)
     return {
-        "aligner": CtcAligner(model, tokens, units),
+        "aligner": CtcAligner(experiment.model, tokens, units, round(seconds * rate)),
         "spoken": spoken,
         "unusable": unusable,
         "timing": timing,
         "reference": reference,
-        "frame_seconds": frame_seconds(model, rate),
+        "frame_seconds": seconds,
         "job": [
             *([str(path), Path(path).stat().st_mtime_ns] for path in files if path),
             [args.silence, args.token_type, args.bpemodel],

@@ -68,20 +68,27 @@ class CtcAligner:
         model: an ``ESPnetASRModel`` in evaluation mode; its device is where everything runs.
         token_list: its tokens, the blank first.
         units: makes transcripts of texts.
+        frame_samples: samples per frame. In a batch ESPnet's encoders give a short utterance a
+            frame or two of padding; only frames that begin and end within it are used.
 
     Example:
-        >>> aligner = CtcAligner(experiment.model, experiment.token_list, units)
+        >>> aligner = CtcAligner(experiment.model, experiment.token_list, units, 640)
         >>> aligner([waveform], ["THE ROAD"])[0].words
         ['THE', 'ROAD']
     """
 
     def __init__(
-        self, model: Any, token_list: Sequence[str], units: Union[TokenUnits, LexiconUnits]
+        self,
+        model: Any,
+        token_list: Sequence[str],
+        units: Union[TokenUnits, LexiconUnits],
+        frame_samples: int,
     ) -> None:
         require_k2()
         self.model = model
         self.token_list = list(token_list)
         self.units = units
+        self.frame_samples = frame_samples
 
     def __call__(
         self, waveforms: Sequence[np.ndarray], texts: Sequence[str]
@@ -110,6 +117,7 @@ class CtcAligner:
         lengths = torch.tensor([len(array) for array in arrays], device=device)
         speech = pad_sequence(arrays, batch_first=True).to(device)
         log_probs, frames = ctc_posteriors(self.model, speech, lengths)
+        frames = torch.minimum(frames, lengths.cpu() // self.frame_samples)
         paths = align_batch(log_probs, frames, [transcripts[i][0] for i in rows])
         for row, i in enumerate(rows):
             results[i] = self._result(paths[row], int(frames[row]), *transcripts[i])
