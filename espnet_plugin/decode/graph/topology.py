@@ -54,26 +54,35 @@ def ctc_topology(
     if vocab_size < 2:
         raise ValueError(f"a CTC topology needs a blank and a token, but vocab_size={vocab_size}")
     k2 = require_k2()
-    build = _standard if topology == "standard" else _modified
-    arcs, aux_labels = build(vocab_size, torch.device(device))
-    fsa = k2.Fsa(arcs)
+    if topology == "modified":
+        arcs, aux_labels = _modified(vocab_size, torch.device(device))
+        return k2.Fsa(arcs, aux_labels)
+    arcs, aux_labels = _standard(vocab_size, torch.device(device))
+    if vocab_size <= 2:
+        return k2.Fsa(arcs, aux_labels)
+    # The places of the states and the properties are known, so k2 need not look at every arc.
+    from _k2 import RaggedArc
+
+    splits = torch.arange(vocab_size + 2, dtype=torch.int32, device=arcs.device)
+    splits = (splits * (vocab_size + 1)).clamp(max=len(arcs))
+    shape = k2.ragged.create_ragged_shape2(row_splits=splits, cached_tot_size=len(arcs))
+    properties = ctc_topology(2, topology).properties
+    fsa = k2.Fsa(RaggedArc(shape, arcs), properties=properties)
     fsa.aux_labels = aux_labels
     return fsa
 
 
 def _standard(size: int, device: torch.device) -> Tuple[Tensor, Tensor]:
     # State i: the last frame was token i. Arcs of a state: to every state j, then to the end.
-    states = torch.arange(size, dtype=torch.int32, device=device)
-    ends = torch.arange(size + 1, dtype=torch.int32, device=device)
-    labels = torch.cat([states, states.new_tensor([-1])])
-    arcs = torch.empty(size, size + 1, 4, dtype=torch.int32, device=device)
-    arcs[:, :, 0] = states[:, None]
-    arcs[:, :, 1] = ends
-    arcs[:, :, 2] = labels
-    arcs[:, :, 3] = 0
+    states = torch.arange(size + 1, dtype=torch.int32, device=device)
+    labels = states.clone()
+    labels[size] = -1
+    zeros = torch.zeros_like(states)
+    arcs = torch.stack([zeros, states, labels, zeros], 1).repeat(size, 1)
+    arcs.view(size, size + 1, 4)[:, :, 0] = states[:size, None]
     aux_labels = labels.repeat(size, 1)
     aux_labels[:, :size].fill_diagonal_(0)
-    return arcs.view(-1, 4), aux_labels.view(-1)
+    return arcs, aux_labels.view(-1)
 
 
 def _modified(size: int, device: torch.device) -> Tuple[Tensor, Tensor]:
