@@ -47,7 +47,8 @@ def write_experiment(
 ) -> Path:
     """Write config.yaml, bpe.model and valid.loss.ave.pth of a CTC model; give ``directory``.
 
-    With ``decoder`` the model has an attention decoder of that type. ``sharpness`` multiplies the CTC layer, so that a random model prefers some tokens.
+    With ``decoder`` the model has an attention decoder of that type. ``sharpness`` multiplies
+    the CTC layer, so that a random model prefers some tokens.
     """
     from espnet_plugin.task import ASRTask
 

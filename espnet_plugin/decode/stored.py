@@ -66,7 +66,8 @@ def rescore_store(
         if store.places.get(name) is None
     }
     if lost:
-        empty: List[Any] = [rescorer.text([])[0], [], [], float("-inf"), None, {}]
+        empty: List[Any] = ["" if rescorer.words is not None else rescorer.text([])[0], [], []]
+        empty += [float("-inf"), None, {}]
         journal.add(_entry({name: empty for name in lost}, lost))
     for some, lattice in progress(store.batches(rest), f"rescore {store.directory.name}"):
         lattice = lattice.to(rescorer.device)
