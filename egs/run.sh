@@ -37,6 +37,18 @@ test_sets="test"     # one or more
 nbpe=120             # SentencePiece vocabulary
 bpemode=unigram      # unigram or bpe
 
+# Language models and graphs
+lm_text=             # text for the n-gram models; default: the training set's
+lm_word_counts=      # file of words and counts; default: lm/librispeech_train_word_counts.txt beside
+                     # corpus_dir, if it is there
+lm_order=3           # n-gram model of the graph
+rescore_lm_order=4   # n-gram model of rescoring
+lm_args=             # more options for bin.train_ngram
+arpa=                # n-gram model of the graph, instead of training one
+rescore_arpa=        # n-gram model of rescoring, instead of training one
+lang_args=           # more options for bin.prepare_lang
+topology=standard    # CTC topology of the graph; modified: smaller, for large vocabularies
+
 # Model
 asr_config=conf/train_asr_conformer.yaml # ESPnet's configuration of the baseline, a Conformer
 asr_args=            # more options for ESPnet's asr_train
@@ -51,13 +63,14 @@ analyze_args=        # more options for bin.analyze
 plan_args="--group_size 3" # options for bin.plan
 
 # Decoding and benchmark
-inference_config=${root}/conf/decode_k2_ctc.yaml # --config of bin.asr_inference_k2
+inference_config=$(echo "${root}"/conf/decode_k2_{ctc,hlg,nbest,nbest_oracle,nbest_rescoring,whole_lattice_rescoring,attention_rescoring}.yaml) # one or more --config of bin.asr_inference_k2
 inference_args=      # more options for bin.asr_inference_k2
 bench_args=          # more options for bin.benchmark
 
 option_names="corpus workdir stage stop_stage skip_done ngpu nj num_threads python datadir dumpdir
     expdir corpus_dir alignments data_args split skip_bad speed_perturb_factors min_wav_duration
-    max_wav_duration train_set valid_set test_sets nbpe bpemode asr_config asr_args
+    max_wav_duration train_set valid_set test_sets nbpe bpemode lm_text lm_word_counts lm_order
+    rescore_lm_order lm_args arpa rescore_arpa lang_args topology asr_config asr_args
     init_expdir asr_tag feats_normalize inference_asr_model analyze_set analyze_args plan_args
     inference_config inference_args bench_args"
 option_names=$(echo ${option_names})
@@ -66,7 +79,7 @@ print_help() {
     cat << EOF
 Usage: $0 [--name value ...]
 
-Stages: 0 corpus, 1 manifests and Kaldi directories, 2 tokens, 3 statistics, 4 train, 5 analyse,
+Stages: 0 corpus, 1 manifests and Kaldi directories, 2 tokens, n-grams and graphs, 3 statistics, 4 train, 5 analyse,
 6 plan, 7 apply the plan and train, 8 decode with k2, 9 score, benchmark and RESULTS.md, 10 pack.
 
 Options, with their values for --corpus ${corpus}. Relative paths of --workdir, --corpus_dir,
@@ -94,7 +107,7 @@ declare -A default
 for name in ${option_names}; do default[${name}]=${!name}; done
 parse_options "$@"
 
-for name in stage stop_stage ngpu nj num_threads nbpe; do
+for name in stage stop_stage ngpu nj num_threads nbpe lm_order rescore_lm_order; do
     [[ ${!name} =~ ^-?[0-9]+$ ]] || die "--${name} ${!name}: not a whole number"
 done
 for name in skip_done skip_bad; do
@@ -118,8 +131,10 @@ cd "${workdir}"
 if [ ! -d conf ]; then
     ln -s "${egs}/${corpus}/asr1/conf" conf
 fi
-for name in split asr_config inference_config; do
-    [ -f "${!name}" ] || die "--${name} ${!name}: no such file (from ${workdir})"
+for name in split asr_config inference_config arpa rescore_arpa; do
+    for file in ${!name}; do
+        [ -f "${file}" ] || die "--${name} ${file}: no such file (from ${workdir})"
+    done
 done
 
 if [ -z "${python}" ]; then
@@ -157,18 +172,60 @@ stats=${expdir}/asr_stats_raw_${bpemode}${nbpe}
 plan=${expdir}/plan/reuse_attention.yaml
 trained_plan=${reuse_exp}/plan.yaml
 analyze_set=${analyze_set:-${test_sets%% *}}
-decoding=$(basename "${inference_config}" .yaml)
+lang=${datadir}/lang_${bpemode}${nbpe}
+graph=${lang}_${topology}/HLG.pt
+grammar=${lang}_${topology}/G.pt
+trained_arpa() { echo "${datadir}/lm/$1gram.arpa.gz"; }
+: "${arpa:=$(trained_arpa "${lm_order}")}"
+: "${rescore_arpa:=$(trained_arpa "${rescore_lm_order}")}"
 device=$([ "${ngpu}" -gt 0 ] && echo cuda || echo cpu)
 inference_ngpu=$([ "${ngpu}" -gt 0 ] && echo 1 || echo 0)
 
-# Without k2 the best token of every frame is taken, and there are no lattices.
-method=()
-if [ "${stop_stage}" -ge 8 ] && ! ${python} -c 'import k2' > /dev/null 2>&1; then
-    log "k2 is not installed for ${python}: greedy decoding, no lattices (docs/decode.md)"
-    method=(--method greedy)
-    decoding=decode_greedy
+# Without k2 the best token of every frame is taken: no graphs, no lattices.
+k2=true
+if [ "${stop_stage}" -ge 2 ] && ! ${python} -c 'import k2' > /dev/null 2>&1; then
+    k2=false
+    log "k2 is not installed for ${python}: greedy decoding, no graphs, no lattices (docs/decode.md)"
+    inference_config=${root}/conf/decode_greedy.yaml
 fi
-decode_tag=${decoding}_${inference_asr_model%.pth}
+
+# method CONFIG, decode_tag CONFIG: the method it asks for, the folder of what it decodes.
+method() { sed -n 's/^method: *\([a-z_]*\).*/\1/p' "$1"; }
+decode_tag() { echo "$(basename "$1" .yaml)_${inference_asr_model%.pth}"; }
+
+# decodings EXP: the configurations that apply to a model.
+decodings() {
+    local config
+    for config in ${inference_config}; do
+        if [ "$(method "${config}")" != attention_rescoring ] || has_decoder "$1"; then
+            echo "${config}"
+        fi
+    done
+}
+has_decoder() { ! grep -qE '^ +ctc_weight: 1(\.0)?$|^decoder: null$' "$1/config.yaml"; }
+
+# decode CONFIG [OPTION...]: one decoding, with the graph and language model of its method.
+decode() {
+    local options=(--config "$1" --ngpu "${inference_ngpu}")
+    case "$(method "$1")" in
+        greedy|ctc) ;;
+        *) options+=(--graph "${graph}") ;;
+    esac
+    case "$(method "$1")" in
+        nbest_rescoring) options+=(--lm "${rescore_arpa}") ;;
+        whole_lattice_rescoring) options+=(--lm "${grammar}") ;;
+    esac
+    # shellcheck disable=SC2086
+    espnet asr_inference_k2 "${options[@]}" "${@:2}" ${inference_args}
+}
+
+# first_pass EXP SET: the lattices that the search with the graph has stored.
+first_pass() {
+    local config
+    for config in ${inference_config}; do
+        [ "$(method "${config}")" != hlg ] || echo "$1/$(decode_tag "${config}")/$2/lattices"
+    done | head -n 1
+}
 
 # wanted N: whether stage N is to run.
 wanted() {
@@ -261,6 +318,29 @@ if wanted 2; then
     log "Stage 2: ${nbpe} SentencePiece tokens"
     plugin train_tokens --text "${dump}/${train_set}/text" --out "${bpedir}" \
         --vocab_size "${nbpe}" --model_type "${bpemode}"
+    counts=${lm_word_counts:-$(dirname "${corpus_dir}")/lm/librispeech_train_word_counts.txt}
+    options=(--text_type kaldi --text ${lm_text:-"${datadir}/${train_set%_sp}/text"})
+    if [ -n "${lm_word_counts}" ] || [ -f "${counts}" ]; then
+        options+=(--word_counts "${counts}" --case upper)
+    fi
+    for order in "${lm_order}" "${rescore_lm_order}"; do
+        file=$(trained_arpa "${order}")
+        [ "${file}" = "${arpa}" ] || [ "${file}" = "${rescore_arpa}" ] || continue
+        log "Stage 2: ${order}-gram model"
+        # shellcheck disable=SC2086
+        plugin train_ngram --order "${order}" --out "${file}" "${options[@]}" \
+            --perplexity "${dump}/${valid_set}/text" ${lm_args}
+    done
+    log "Stage 2: words and graphs"
+    # shellcheck disable=SC2086
+    plugin prepare_lang --tokens "${token_list}" --bpemodel "${bpemodel}" --words "${arpa}" \
+        --words_format arpa --text "${dump}/${valid_set}/text" --out "${lang}" ${lang_args}
+    if [ "${k2}" = true ]; then
+        plugin compile_graph --kind HLG --lang_dir "${lang}" --arpa "${arpa}" \
+            --topology "${topology}" --out "${graph}"
+        plugin compile_graph --kind G --lang_dir "${lang}" --arpa "${rescore_arpa}" \
+            --out "${grammar}"
+    fi
     finished 2
 fi
 
@@ -331,12 +411,19 @@ fi
 if wanted 8; then
     for exp in "${base_exp}" "${reuse_exp}"; do
         for set in ${test_sets}; do
-            log "Stage 8: decode ${set} with ${exp}"
-            out=${exp}/${decode_tag}/${set}
-            # shellcheck disable=SC2086
-            espnet asr_inference_k2 --config "${inference_config}" --ngpu "${inference_ngpu}" \
-                --exp_dir "${exp}" --checkpoint "${inference_asr_model}" \
-                --data_dir "${dump}/${set}" --output_dir "${out}" "${method[@]}" ${inference_args}
+            for config in $(decodings "${exp}"); do
+                log "Stage 8: decode ${set} with ${exp}, $(method "${config}")"
+                options=(--output_dir "${exp}/$(decode_tag "${config}")/${set}")
+                lattices=$(first_pass "${exp}" "${set}")
+                case "$(method "${config}"):${lattices}" in
+                    nbest*:?*|whole_lattice_rescoring:?*)
+                        decode "${config}" --from_lattices "${lattices}" --graph none \
+                            --text "${dump}/${set}/text" "${options[@]}" ;;
+                    *)
+                        decode "${config}" --data_dir "${dump}/${set}" --exp_dir "${exp}" \
+                            --checkpoint "${inference_asr_model}" "${options[@]}" ;;
+                esac
+            done
         done
     done
     finished 8
@@ -346,20 +433,31 @@ if wanted 9; then
     for exp in "${base_exp}" "${reuse_exp}"; do
         log "Stage 9: score ${exp}"
         hyps=() refs=() names=()
-        for set in ${test_sets}; do
-            hyps+=("${exp}/${decode_tag}/${set}/1best_recog/text")
-            refs+=("${dump}/${set}/text")
-            names+=("${decode_tag}/${set}")
+        for config in $(decodings "${exp}"); do
+            tag=$(decode_tag "${config}")
+            for set in ${test_sets}; do
+                hyps+=("${exp}/${tag}/${set}/1best_recog/text")
+                refs+=("${dump}/${set}/text")
+                names+=("${tag}/${set}")
+                out=${exp}/${tag}/${set}
+                if [ -d "${out}/lattices" ]; then
+                    plugin lattice density "${out}/lattices" --out "${out}/density.json" > /dev/null
+                    plugin lattice oracle "${out}/lattices" --ref "${dump}/${set}/text" \
+                        --out "${out}/oracle.json"
+                fi
+            done
         done
         plugin score --hyp "${hyps[@]}" --ref "${refs[@]}" --name "${names[@]}" \
-            --bpemodel "${bpemodel}" --output_dir "${exp}/${decode_tag}/score"
+            --bpemodel "${bpemodel}" --output_dir "${exp}/score"
     done
     log "Stage 9: benchmark"
     # shellcheck disable=SC2086
     plugin benchmark --exp_dir "${base_exp}" "${reuse_exp}" --checkpoint "${inference_asr_model}" \
         --data_dir "${dump}/${test_sets%% *}" --output_dir "${expdir}/benchmark" \
         --threads "${num_threads}" --ngpu "${inference_ngpu}" ${bench_args}
-    plugin results --exp_dir "${base_exp}" "${reuse_exp}" --decode "${decode_tag}" \
+    tags=()
+    for config in ${inference_config}; do tags+=("$(decode_tag "${config}")"); done
+    plugin results --exp_dir "${base_exp}" "${reuse_exp}" --decode "${tags[@]}" \
         --benchmark "${expdir}/benchmark" --plan "${trained_plan}" \
         --analysis "${base_exp}/analysis_${analyze_set}/attention.json" \
         --title "${results_title}" --note "${results_note}" --command "${results_command}" \
@@ -387,10 +485,8 @@ if wanted 10; then
             model=(--model_tag "${zip}")
             [ "${source}" = model_tag ] \
                 || model=(--exp_dir "${exp}" --checkpoint "${inference_asr_model}")
-            # shellcheck disable=SC2086
-            espnet asr_inference_k2 --config "${inference_config}" --data_dir "${dump}/${set}" \
-                --key_file "${check}/keys" --output_dir "${check}/${source}" "${model[@]}" \
-                "${method[@]}" ${inference_args}
+            decode "${inference_config%% *}" --data_dir "${dump}/${set}" \
+                --key_file "${check}/keys" --output_dir "${check}/${source}" "${model[@]}"
         done
         cmp "${check}/model_tag/1best_recog/score" "${check}/exp_dir/1best_recog/score" \
             || die "${zip} decodes otherwise than ${exp}"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from espnet_plugin.atomic import atomic_open
-from espnet_plugin.report.results import ResultsError, read_decoding, read_json, results_page
+from espnet_plugin.report.decodings import ResultsError, read_decodings, read_json
+from espnet_plugin.report.results import results_page
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -17,7 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--exp_dir", nargs="+", required=True, help="the models")
-    parser.add_argument("--decode", required=True, help="folder of the decodings in each --exp_dir")
+    parser.add_argument("--decode", nargs="+", required=True, help="decodings in each --exp_dir")
     parser.add_argument("--benchmark", required=True, help="folder that bin.benchmark wrote")
     parser.add_argument("--analysis", required=True, help="attention.json of the first model")
     parser.add_argument("--plan", help="block plan of the last model")
@@ -33,7 +34,7 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
     args = get_parser().parse_args(cmd)
     try:
         page = results_page(
-            [read_decoding(directory, args.decode) for directory in args.exp_dir],
+            [read_decodings(directory, args.decode) for directory in args.exp_dir],
             read_json(Path(args.benchmark) / "benchmark.json"),
             (Path(args.benchmark) / "benchmark.md").read_text(encoding="utf-8"),
             read_json(args.analysis),

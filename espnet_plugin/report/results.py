@@ -2,71 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from espnet_plugin.atomic import PathLike
 from espnet_plugin.compat import versions
-
-
-class ResultsError(ValueError):
-    """Something that the results are made of is missing; the message is one line."""
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """One model's decodings of all sets.
-
-    Attributes:
-        model: name of the experiment.
-        sets: names of the sets, without the decoding's name.
-        scores: unit ("wer", "cer", "ter") -> set -> counts and rates, as ``bin.score`` writes them.
-        tables: the tables in ESPnet's form, markdown.
-        factors: set -> ``rtf.json`` of the decoding.
-    """
-
-    model: str
-    sets: List[str]
-    scores: Dict[str, Dict[str, Dict[str, Any]]]
-    tables: str
-    factors: Dict[str, Dict[str, Any]]
-
-
-def read_json(path: PathLike) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ResultsError: if it is not there or no JSON.
-    """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ResultsError(f"{path}: not there; run the stage that writes it") from None
-    except ValueError as error:
-        raise ResultsError(f"{path}: not JSON: {error}") from None
-
-
-def read_decoding(exp_dir: PathLike, tag: str) -> Decoding:
-    """What ``bin.asr_inference_k2`` and ``bin.score`` left below ``exp_dir``/``tag``.
-
-    Raises:
-        ResultsError: if the scores or a real-time factor are not there.
-    """
-    folder = Path(exp_dir) / tag
-    scores = read_json(folder / "score" / "results.json")
-    named = {name: name.rsplit("/", 1)[-1] for name in next(iter(scores.values()))}
-    return Decoding(
-        model=Path(exp_dir).name,
-        sets=list(named.values()),
-        scores={u: {named[n]: v for n, v in of_set.items()} for u, of_set in scores.items()},
-        tables=(folder / "score" / "results.md").read_text(encoding="utf-8"),
-        factors={name: read_json(folder / name / "rtf.json") for name in named.values()},
-    )
+from espnet_plugin.report.decodings import ModelDecodings, ResultsError, decoding_table
 
 
 def environment_lines() -> List[str]:
@@ -87,28 +30,20 @@ def environment_lines() -> List[str]:
     return [*lines, f"- git: `{commit}`"]
 
 
-def summary_table(decodings: Sequence[Decoding], benchmark: Dict[str, Any]) -> List[str]:
-    """Per model: size, cost, WER with its 95 % interval and real-time factors.
+def size_table(models: Sequence[str], benchmark: Dict[str, Any]) -> List[str]:
+    """Per model: parameters and operations of its encoder.
 
     Raises:
         ResultsError: the benchmark has no such model.
     """
-    sets = decodings[0].sets
-    head = ["model", "encoder (M)", "GMAC/s"]
-    head += [f"WER {name}" for name in sets] + ["RTF encoder", "RTF search"]
-    lines = ["|" + "|".join(head) + "|", "|" + "---|" * len(head)]
-    for decoding in decodings:
-        if decoding.model not in benchmark["models"]:
+    lines = ["|model|encoder (M)|GMAC/s|", "|---|---|---|"]
+    for model in models:
+        if model not in benchmark["models"]:
             there = ", ".join(benchmark["models"])
-            raise ResultsError(f"benchmark.json: no model {decoding.model} (it has {there})")
-        size = benchmark["models"][decoding.model]
-        cells = [decoding.model, f"{size['encoder_parameters'] / 1e6:.3f}"]
-        cells.append(f"{size['macs_per_second'] / 1e9:.3f}")
-        cells += [_rate(decoding.scores["wer"][name]) for name in sets]
-        first = decoding.factors[sets[0]]
-        factors = [first[key] for key in ("encoder_rtf", "search_rtf")]
-        cells += ["–" if factor is None else f"{factor:.4f}" for factor in factors]
-        lines.append("|" + "|".join(cells) + "|")
+            raise ResultsError(f"benchmark.json: no model {model} (it has {there})")
+        size = benchmark["models"][model]
+        parameters, macs = size["encoder_parameters"] / 1e6, size["macs_per_second"] / 1e9
+        lines.append(f"|{model}|{parameters:.3f}|{macs:.3f}|")
     return lines
 
 
@@ -128,7 +63,7 @@ def category_table(analysis: Dict[str, Any]) -> List[str]:
 
 
 def results_page(
-    decodings: Sequence[Decoding],
+    models: Sequence[ModelDecodings],
     benchmark: Dict[str, Any],
     benchmark_table: str,
     analysis: Dict[str, Any],
@@ -140,7 +75,7 @@ def results_page(
     """The page, markdown.
 
     Args:
-        decodings: one per model.
+        models: the models with their decodings.
         benchmark: ``benchmark.json``; ``benchmark_table`` is its ``benchmark.md``.
         analysis: ``attention.json`` of the first model.
         plan: text of the block plan that the last model was made with.
@@ -151,15 +86,20 @@ def results_page(
     data = analysis["data"]
     lines = [f"# {title}", "", note, "", f"Command: `{command}`", "", "## Environments", ""]
     lines += environment_lines()
-    lines += ["", "## Summary", "", *summary_table(decodings, benchmark), ""]
+    lines += ["", "## Summary", "", *decoding_table(models), ""]
     lines += [
-        "WER in percent with its 95 % bootstrap interval over utterances; GMAC per second of "
-        f"speech at {benchmark['macs_seconds']:g} s; real-time factors of the first set, "
-        f"{benchmark['environment']['threads']} threads.",
+        "WER in percent with its 95 % bootstrap interval over utterances; oracle: the least WER of "
+        "any path of the lattices; density: arcs per frame; real-time factors, on "
+        f"{benchmark['environment']['threads']} threads, and density of the first set. Methods "
+        "without times of encoder and search work on the lattices of hlg.",
+        "",
+        *size_table([one.model for one in models], benchmark),
+        "",
+        f"GMAC per second of speech at {benchmark['macs_seconds']:g} s.",
         "",
     ]
-    for decoding in decodings:
-        lines += [f"## {decoding.model}", "", decoding.tables.rstrip(), ""]
+    for one in models:
+        lines += [f"## {one.model}", "", one.tables.rstrip(), ""]
     lines += ["## Benchmark", "", benchmark_table.rstrip(), ""]
     lines += [
         f"## Attention of {Path(analysis['model']['directory']).name}",
@@ -175,12 +115,3 @@ def results_page(
     if plan is not None:
         lines += ["## Block plan", "", "```yaml", plan.rstrip(), "```", ""]
     return "\n".join(lines)
-
-
-def _rate(score: Dict[str, Any]) -> str:
-    if score["error_rate"] is None:
-        return "–"
-    if score["interval_95"] is None:
-        return f"{score['error_rate']:.2f}"
-    low, high = score["interval_95"]
-    return f"{score['error_rate']:.2f} ({low:.2f}–{high:.2f})"

@@ -8,7 +8,8 @@ import pytest
 
 from espnet_plugin.bin.results import main
 from espnet_plugin.bin.score import main as score
-from espnet_plugin.report.results import ResultsError, category_table, read_decoding
+from espnet_plugin.report.decodings import ResultsError, read_decodings
+from espnet_plugin.report.results import category_table
 
 REFERENCES = {"test": ["a b c d", "e f"], "other": ["a b", "c"]}
 HYPOTHESES = {"test": ["a b x d", "e f"], "other": ["a", ""]}
@@ -31,12 +32,22 @@ def experiments(tmp_path):
             (folder / "1best_recog").mkdir(parents=True)
             hyps.append(folder / "1best_recog" / "text")
             hyps[-1].write_text("".join(f"u{i} {s}\n" for i, s in enumerate(sentences)))
-            factors = {"encoder_rtf": 0.0125, "search_rtf": 0.0042, "rtf": 0.0167}
-            (folder / "rtf.json").write_text(json.dumps(factors))
+            for tag, method in (("decode", "hlg"), ("again", "nbest_rescoring")):
+                where = tmp_path / model / tag / name
+                where.mkdir(parents=True, exist_ok=True)
+                times = {"encoder_rtf": 0.0125, "search_rtf": 0.0042, "rescoring_rtf": 0.0}
+                if method != "hlg":
+                    times = {"encoder_rtf": 0.0, "search_rtf": 0.0, "rescoring_rtf": 0.0021}
+                (where / "rtf.json").write_text(json.dumps({"method": method, **times}))
+            (folder / "lattices").mkdir()
+            (folder / "density.json").write_text('{"total": {"density": 4.32}}')
+            (folder / "oracle.json").write_text('{"total": {"oracle_wer": 1.234}}')
+        tags = ["decode", "again"] if model == "asr_a" else ["decode"]
         score(
-            ["--hyp", *map(str, hyps), "--ref", *map(str, texts.values())]
-            + ["--name", *[f"decode/{name}" for name in texts]]
-            + ["--output_dir", str(tmp_path / model / "decode" / "score")]
+            ["--hyp", *map(str, hyps * len(tags))]
+            + ["--ref", *map(str, [*texts.values()] * len(tags))]
+            + ["--name", *[f"{tag}/{name}" for tag in tags for name in texts]]
+            + ["--output_dir", str(tmp_path / model / "score")]
         )
     (tmp_path / "bench").mkdir()
     sizes = {"encoder_parameters": 1234000, "macs_per_second": 5.678e7}
@@ -65,7 +76,15 @@ def experiments(tmp_path):
 def command(folder, *more):
     models = [str(folder / name) for name in ("asr_a", "asr_b")]
     return [
-        *("--exp_dir", *models, "--decode", "decode", "--benchmark", str(folder / "bench")),
+        *(
+            "--exp_dir",
+            *models,
+            "--decode",
+            "decode",
+            "again",
+            "--benchmark",
+            str(folder / "bench"),
+        ),
         *("--analysis", str(folder / "attention.json"), "--plan", str(folder / "plan.yaml")),
         *("--title", "T", "--note", "Scale: mini.", "--command", "egs/run.sh"),
         *("--out", str(folder / "RESULTS.md"), *more),
@@ -78,15 +97,28 @@ def test_page_holds_the_figures_and_their_circumstances(experiments):
     assert page.startswith("# T\n\nScale: mini.\n\nCommand: `egs/run.sh`\n\n## Environments\n")
     for name in ("date", "python", "espnet", "torch", "git"):
         assert f"- {name}: `" in page
-    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("|asr_")]
-    assert [row[0] for row in rows] == ["asr_a", "asr_b"]
-    head = next(line for line in page.splitlines() if line.startswith("|model|"))
+    lines = page.splitlines()
+    first, last = (lines.index(line) for line in lines if line.startswith("|model|"))
+    keys = lines[first].strip("|").split("|")
+    rows = [
+        dict(zip(keys, line.strip("|").split("|"), strict=True))
+        for line in lines[first + 2 : last]
+        if line.startswith("|asr_")
+    ]
+    expected = [("asr_a", "hlg"), ("asr_a", "nbest_rescoring"), ("asr_b", "hlg")]
+    assert [(row["model"], row["method"]) for row in rows] == expected
     for row in rows:
-        values = dict(zip(head.strip("|").split("|"), row, strict=True))
-        assert values["encoder (M)"] == "1.234" and values["GMAC/s"] == "0.057"
         for name, rate in WER.items():
-            assert values[f"WER {name}"].startswith(f"{rate:.2f} (")
-        assert (values["RTF encoder"], values["RTF search"]) == ("0.0125", "0.0042")
+            assert row[f"WER {name}"].startswith(f"{rate:.2f} (")
+        of_lattices = [row["oracle test"], row["oracle other"], row["density"]]
+        times = [row[f"RTF {part}"] for part in ("encoder", "search", "rescoring")]
+        if row["method"] == "hlg":
+            assert of_lattices == ["1.23", "1.23", "4.3"]
+            assert times == ["0.0125", "0.0042", "–"]
+        else:
+            assert of_lattices == ["–", "–", "–"]
+            assert times == ["–", "–", "0.0021"]
+    assert "|asr_a|1.234|0.057|" in page and "|asr_b|1.234|0.057|" in page
     assert "|decode/test|2|6|83.3|16.7|0.0|0.0|16.7|50.0|" in page
     assert "|the benchmark|" in page and "1.5 minutes of `test`" in page
     assert "|0|2|1|0|2.000|-1.000|-0.250|0.750|" in page
@@ -100,7 +132,11 @@ def test_category_table_counts_every_head(experiments):
 
 
 @pytest.mark.parametrize(
-    "missing", ["asr_b/decode/score/results.json", "asr_a/decode/other/rtf.json", "attention.json"]
+    "missing",
+    [
+        *("asr_b/score/results.json", "asr_a/decode/other/rtf.json", "attention.json"),
+        *("asr_a/decode/test/oracle.json", "asr_b/decode/other/density.json"),
+    ],
 )
 def test_what_is_missing_is_named_and_nothing_is_written(experiments, missing):
     (experiments / missing).unlink()
@@ -119,13 +155,16 @@ def test_a_model_that_was_not_benchmarked_is_named(experiments):
 
 
 def test_an_unknown_real_time_factor_is_a_dash(experiments):
-    path = experiments / "asr_a" / "decode" / "test" / "rtf.json"
-    path.write_text(json.dumps({"encoder_rtf": None, "search_rtf": None, "rtf": None}))
+    path = experiments / "asr_b" / "decode" / "test" / "rtf.json"
+    times = {f"{part}_rtf": None for part in ("encoder", "search", "rescoring")}
+    path.write_text(json.dumps({"method": "hlg", **times}))
     main(command(experiments))
-    assert "|–|–|" in (experiments / "RESULTS.md").read_text()
+    assert "|4.3|–|–|–|" in (experiments / "RESULTS.md").read_text()
 
 
-def test_scores_that_are_no_json_are_named(experiments):
-    (experiments / "asr_a" / "decode" / "score" / "results.json").write_text("{")
+def test_scores_that_are_no_json_or_of_other_decodings_are_named(experiments):
+    with pytest.raises(ResultsError, match="no scores of elsewhere"):
+        read_decodings(experiments / "asr_a", ["elsewhere"])
+    (experiments / "asr_a" / "score" / "results.json").write_text("{")
     with pytest.raises(ResultsError, match="results.json: not JSON"):
-        read_decoding(experiments / "asr_a", "decode")
+        read_decodings(experiments / "asr_a", ["decode"])
