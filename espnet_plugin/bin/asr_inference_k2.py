@@ -71,7 +71,8 @@ def setup(args: argparse.Namespace) -> Dict[str, Any]:
     Raises:
         ValueError, FileNotFoundError, ImportError: one line that names what is wrong.
     """
-    from espnet_plugin.decode.data import model_preprocess, model_rate, read_ids
+    from espnet_plugin.data.kaldi import read_ids
+    from espnet_plugin.decode.data import model_preprocess, model_rate
     from espnet_plugin.decode.decoder import CtcDecoder
     from espnet_plugin.decode.lattice import Beams
 
@@ -133,7 +134,7 @@ def setup_stored(args: argparse.Namespace) -> Dict[str, Any]:
         ValueError, FileNotFoundError, ImportError: one line that names what is wrong.
     """
     from espnet_plugin.compat import require_k2
-    from espnet_plugin.decode.data import read_ids
+    from espnet_plugin.data.kaldi import read_ids
     from espnet_plugin.decode.methods import Rescorer
     from espnet_plugin.decode.store import LatticeStore
     from espnet_plugin.decode.stored import store_text

@@ -76,7 +76,7 @@ class Stored:
 
     def __init__(self, args: argparse.Namespace) -> None:
         from espnet_plugin.compat import require_k2
-        from espnet_plugin.decode.data import read_ids
+        from espnet_plugin.data.kaldi import read_ids
         from espnet_plugin.decode.lattices.alignment import Labels
         from espnet_plugin.decode.scales import Scales
         from espnet_plugin.decode.store import LatticeStore

@@ -86,8 +86,8 @@ def tune(args: argparse.Namespace) -> List[Trial]:
     lost = [name for name, place in store.places.items() if place is None]
     tuner.add_nbest([[] for _ in lost], [references[name] for name in lost])
     best = tuner.best()
-    others = sorted((t for t in tuner.trials() if t is not best), key=lambda t: t.counts.errors)
-    return [best, *others]
+    others = [trial for trial in tuner.trials() if trial.scales != best.scales]
+    return [best, *sorted(others, key=lambda trial: trial.counts.errors)]
 
 
 def write(trials: Sequence[Trial], out: Path, args: argparse.Namespace) -> None:

@@ -7,7 +7,27 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Dict, Iterable, List
 
-from espnet_plugin.atomic import atomic_open
+from espnet_plugin.atomic import PathLike, atomic_open
+from espnet_plugin.stacks.batches import DataError
+
+
+def read_ids(path: PathLike) -> List[str]:
+    """The first column of a Kaldi file, in order.
+
+    Raises:
+        DataError: if the file is missing or empty, or names an utterance twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: not there")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    ids = [line.split(maxsplit=1)[0] for line in lines if line.strip()]
+    if not ids:
+        raise DataError(f"{path}: empty")
+    if len(set(ids)) < len(ids):
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        raise DataError(f"{path}: {twice[0]} is there twice")
+    return ids
 
 
 def write_kaldi_dir(directory: Path, cuts: Iterable[Any]) -> None:

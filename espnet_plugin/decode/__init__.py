@@ -3,21 +3,28 @@
 >>> from espnet_plugin.decode import CtcDecoder
 >>> decoder = CtcDecoder.from_experiment("exp/asr_reuse_conformer")
 >>> decoder([waveform])[0].text
+
+The names below are imported when they are used first (PEP 562), so commands that need only
+graphs or stored lattices start without ESPnet.
 """
 
 from __future__ import annotations
 
-from espnet_plugin.decode.decoder import CtcDecoder
-from espnet_plugin.decode.graph.topology import TOPOLOGIES, ctc_topology
-from espnet_plugin.decode.greedy import greedy_search
-from espnet_plugin.decode.hypothesis import Decoded, Hypothesis
-from espnet_plugin.decode.lattice import Beams, Lattices
-from espnet_plugin.decode.methods import METHODS
-from espnet_plugin.decode.posteriors import ctc_posteriors
-from espnet_plugin.decode.retries import find_lattices
-from espnet_plugin.decode.scales import Scales, set_scores
-from espnet_plugin.decode.search import best_paths, best_paths_in_parts, total_scores
-from espnet_plugin.decode.store import LatticeStore, LatticeWriter, iter_lattices, load_lattice
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, List
+
+if TYPE_CHECKING:
+    from espnet_plugin.decode.decoder import CtcDecoder
+    from espnet_plugin.decode.graph.topology import TOPOLOGIES, ctc_topology
+    from espnet_plugin.decode.greedy import greedy_search
+    from espnet_plugin.decode.hypothesis import Decoded, Hypothesis
+    from espnet_plugin.decode.lattice import Beams, Lattices
+    from espnet_plugin.decode.methods import METHODS
+    from espnet_plugin.decode.posteriors import ctc_posteriors
+    from espnet_plugin.decode.retries import find_lattices
+    from espnet_plugin.decode.scales import Scales, set_scores
+    from espnet_plugin.decode.search import best_paths, best_paths_in_parts, total_scores
+    from espnet_plugin.decode.store import LatticeStore, LatticeWriter, iter_lattices, load_lattice
 
 __all__ = [
     "METHODS",
@@ -41,3 +48,30 @@ __all__ = [
     "set_scores",
     "total_scores",
 ]
+
+_MODULES = {
+    "decoder": ("CtcDecoder",),
+    "graph.topology": ("TOPOLOGIES", "ctc_topology"),
+    "greedy": ("greedy_search",),
+    "hypothesis": ("Decoded", "Hypothesis"),
+    "lattice": ("Beams", "Lattices"),
+    "methods": ("METHODS",),
+    "posteriors": ("ctc_posteriors",),
+    "retries": ("find_lattices",),
+    "scales": ("Scales", "set_scores"),
+    "search": ("best_paths", "best_paths_in_parts", "total_scores"),
+    "store": ("LatticeStore", "LatticeWriter", "iter_lattices", "load_lattice"),
+}
+_HOMES = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> List[str]:
+    return sorted({*globals(), *__all__})

@@ -13,7 +13,7 @@ import soundfile
 from espnet2.train.dataset import ESPnetDataset
 from torch.utils.data import Dataset
 
-from espnet_plugin.atomic import PathLike
+from espnet_plugin.data.kaldi import read_ids
 from espnet_plugin.stacks.batches import DataError, Utterance, plan_batches
 from espnet_plugin.task import ASRTask
 
@@ -33,25 +33,6 @@ class SpeechBatch:
     arrays: List[np.ndarray]
     seconds: Optional[float]
     failed: Dict[str, str]
-
-
-def read_ids(path: PathLike) -> List[str]:
-    """The first column of a Kaldi file, in order.
-
-    Raises:
-        DataError: if the file is missing or empty, or names an utterance twice.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: not there")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    ids = [line.split(maxsplit=1)[0] for line in lines if line.strip()]
-    if not ids:
-        raise DataError(f"{path}: empty")
-    if len(set(ids)) < len(ids):
-        twice = sorted({i for i in ids if ids.count(i) > 1})
-        raise DataError(f"{path}: {twice[0]} is there twice")
-    return ids
 
 
 class SpeechData(Dataset):

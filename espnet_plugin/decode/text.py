@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, List, Optional, Sequence, Tuple
 
-from espnet2.text.build_tokenizer import build_tokenizer
-
 
 class TokenText:
     """Join tokens to text with ESPnet's own tokenizer.
@@ -25,6 +23,8 @@ class TokenText:
         if token_type == "bpe" and bpemodel is None:
             raise ValueError("token_type bpe needs a SentencePiece model: name it with --bpemodel")
         if token_type is not None:
+            from espnet2.text.build_tokenizer import build_tokenizer
+
             self.tokenizer = build_tokenizer(token_type=token_type, bpemodel=bpemodel)
 
     def __call__(self, token_ids: Sequence[int]) -> Tuple[Optional[str], List[str]]:

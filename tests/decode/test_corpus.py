@@ -11,8 +11,9 @@ import soundfile
 import yaml
 
 from espnet_plugin.bin import asr_inference_k2
+from espnet_plugin.data.kaldi import read_ids
 from espnet_plugin.decode.corpus import decode_corpus
-from espnet_plugin.decode.data import SpeechData, model_rate, read_ids
+from espnet_plugin.decode.data import SpeechData, model_rate
 from espnet_plugin.decode.decoder import CtcDecoder
 from espnet_plugin.decode.journal import Journal
 from espnet_plugin.stacks.batches import DataError

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from espnet2.text.build_tokenizer import build_tokenizer
-from espnet2.text.cleaner import TextCleaner
-
 from espnet_plugin.decode.align.transcript import (
     Transcript,
     lexicon_transcript,
@@ -42,6 +39,9 @@ class TokenUnits:
         bpemodel: Optional[str] = None,
         cleaner: Any = None,
     ) -> None:
+        from espnet2.text.build_tokenizer import build_tokenizer
+        from espnet2.text.cleaner import TextCleaner
+
         if token_type not in ("bpe", "char", "word"):
             raise ValueError(
                 f"a model of token_type {token_type} is aligned with --lexicon (words to tokens)"
