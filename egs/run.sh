@@ -65,6 +65,8 @@ plan_args="--group_size 3" # options for bin.plan
 # Decoding and benchmark
 inference_config=$(echo "${root}"/conf/decode_k2_{ctc,hlg,nbest,nbest_oracle,nbest_rescoring,whole_lattice_rescoring,attention_rescoring}.yaml) # one or more --config of bin.asr_inference_k2
 inference_args=      # more options for bin.asr_inference_k2
+tune_scales=true     # find the scales of graph and language model on valid_set first
+tune_args="--acoustic_scale 0.5 0.7 1 1.4 2 2.8 4 --lm_scale 1" # options for bin.tune_scales
 bench_args=          # more options for bin.benchmark
 
 option_names="corpus workdir stage stop_stage skip_done ngpu nj num_threads python datadir dumpdir
@@ -72,7 +74,7 @@ option_names="corpus workdir stage stop_stage skip_done ngpu nj num_threads pyth
     max_wav_duration train_set valid_set test_sets nbpe bpemode lm_text lm_word_counts lm_order
     rescore_lm_order lm_args arpa rescore_arpa lang_args topology asr_config asr_args
     init_expdir asr_tag feats_normalize inference_asr_model analyze_set analyze_args plan_args
-    inference_config inference_args bench_args"
+    inference_config inference_args tune_scales tune_args bench_args"
 option_names=$(echo ${option_names})
 
 print_help() {
@@ -110,7 +112,7 @@ parse_options "$@"
 for name in stage stop_stage ngpu nj num_threads nbpe lm_order rescore_lm_order; do
     [[ ${!name} =~ ^-?[0-9]+$ ]] || die "--${name} ${!name}: not a whole number"
 done
-for name in skip_done skip_bad; do
+for name in skip_done skip_bad tune_scales; do
     [[ ${!name} =~ ^(true|false)$ ]] || die "--${name} ${!name}: true or false"
 done
 # RESULTS.md names the options that make its figures: not which stages, where, or by which Python.
@@ -219,12 +221,33 @@ decode() {
     espnet asr_inference_k2 "${options[@]}" "${@:2}" ${inference_args}
 }
 
-# first_pass EXP SET: the lattices that the search with the graph has stored.
-first_pass() {
-    local config
-    for config in ${inference_config}; do
-        [ "$(method "${config}")" != hlg ] || echo "$1/$(decode_tag "${config}")/$2/lattices"
-    done | head -n 1
+# The configuration whose lattices the n-best lists and the rescoring work on.
+first_pass=
+for config in ${inference_config}; do
+    [ "$(method "${config}")" != hlg ] || first_pass=${first_pass:-${config}}
+done
+
+# scales_file EXP CONFIG: where the scales for its method are, if it has any.
+scales_file() {
+    case "$(method "$2")" in
+        hlg|nbest|nbest_oracle) echo "$1/scales/hlg.yaml" ;;
+        nbest_rescoring|whole_lattice_rescoring) echo "$1/scales/whole_lattice_rescoring.yaml" ;;
+    esac
+}
+
+# find_scales EXP: those with the fewest errors on the validation set.
+find_scales() {
+    local out name options
+    out=$1/$(decode_tag "${first_pass}")/${valid_set}
+    decode "${first_pass}" --data_dir "${dump}/${valid_set}" --exp_dir "$1" \
+        --checkpoint "${inference_asr_model}" --output_dir "${out}"
+    for name in hlg whole_lattice_rescoring; do
+        options=()
+        [ "${name}" = hlg ] || options=(--lm "${grammar}")
+        # shellcheck disable=SC2086
+        plugin tune_scales --lattices "${out}/lattices" --text "${dump}/${valid_set}/text" \
+            --method "${name}" "${options[@]}" --out "$1/scales/${name}.yaml" ${tune_args}
+    done
 }
 
 # wanted N: whether stage N is to run.
@@ -410,13 +433,22 @@ fi
 
 if wanted 8; then
     for exp in "${base_exp}" "${reuse_exp}"; do
+        if [ "${tune_scales}" = true ] && [ -n "${first_pass}" ]; then
+            log "Stage 8: scales for ${exp}, from ${valid_set}"
+            find_scales "${exp}"
+        fi
         for set in ${test_sets}; do
             for config in $(decodings "${exp}"); do
                 log "Stage 8: decode ${set} with ${exp}, $(method "${config}")"
                 options=(--output_dir "${exp}/$(decode_tag "${config}")/${set}")
-                lattices=$(first_pass "${exp}" "${set}")
-                case "$(method "${config}"):${lattices}" in
+                file=$(scales_file "${exp}" "${config}")
+                if [ "${tune_scales}" = true ] && [ -f "${file}" ]; then
+                    # shellcheck disable=SC2207
+                    options+=($(sed -n 's/^\([a-z]*_scale\): /--\1 /p' "${file}"))
+                fi
+                case "$(method "${config}"):${first_pass}" in
                     nbest*:?*|whole_lattice_rescoring:?*)
+                        lattices=${exp}/$(decode_tag "${first_pass}")/${set}/lattices
                         decode "${config}" --from_lattices "${lattices}" --graph none \
                             --text "${dump}/${set}/text" "${options[@]}" ;;
                     *)
