@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
+import math
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
 
 from espnet_plugin.compat import require_k2
+from espnet_plugin.decode.rescore.nearest import arc_distances, nearest_arcs
 from espnet_plugin.decode.rescore.prefixes import (
     NONE,
+    UNIT,
     Alignment,
+    AutomatonMaker,
     PrefixAutomaton,
     Subset,
     lattice_bounds,
-    prefix_automata,
 )
 from espnet_plugin.decode.scales import Scales, check_parts
 
@@ -28,6 +32,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_VISITS = 3_000_000
+FIRST_ARCS, MAX_ARCS, GROWTH = 20_000, 500_000, 5
+"""How many arcs of a lattice are searched at first and at most; more if the list needs them."""
+ROUNDING = 1e-6
+"""Above the difference of two sums of a path's scores in float64."""
+
+
+Ways = List[Tuple[Tuple[int, ...], Alignment]]
+"""Label sequences with their best alignments, best first."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,7 @@ def nbest_paths(
     num_paths: int,
     max_visits: int = MAX_VISITS,
     names: Optional[Sequence[str]] = None,
+    max_arcs: int = MAX_ARCS,
 ) -> List[List[Path]]:
     """The best distinct label sequences of every lattice, exactly.
 
@@ -72,6 +85,11 @@ def nbest_paths(
     but prefixes of the n best is ever expanded. A sequence counts as good as its best alignment
     by ``lattice.scores``. Equal scores come in the order of their labels.
 
+    Of a lattice with more than 20,000 arcs those nearest to the best path are searched first,
+    and five times as many as long as the list may lack something
+    (:func:`~espnet_plugin.decode.rescore.nearest.nearest_arcs`), so the list is still exact.
+    With more than ``max_arcs`` it may not be, and the log says so.
+
     Args:
         lattice: an FsaVec of top-sorted lattices with the attributes of
             :func:`espnet_plugin.decode.find_lattices`, on any device; the search is on the CPU.
@@ -79,6 +97,7 @@ def nbest_paths(
         max_visits: the work per lattice, in arcs followed (some 10⁶ per second). When it is
             spent, the list ends: what it holds are the best so many, and there is at least one.
         names: of the lattices, for the log.
+        max_arcs: the most arcs of a lattice that are searched, some 10 µs and 500 bytes each.
 
     Returns:
         One list per lattice, best first; empty for a lattice without a path.
@@ -89,27 +108,54 @@ def nbest_paths(
     """
     if num_paths < 1:
         raise ValueError(f"num_paths must be 1 or above, not {num_paths}")
-    reader = PathReader(lattice)
+    reader, maker = PathReader(lattice), AutomatonMaker(lattice)
+    large = any(b - a > FIRST_ARCS for a, b in pairwise(maker.first_arcs))
+    distances = arc_distances(lattice) if large else None
     result = []
-    for i, automaton in enumerate(prefix_automata(lattice)):
-        found = _search(automaton, num_paths, max_visits)
-        if len(found) < num_paths and automaton.visits > max_visits:
-            name = names[i] if names is not None else f"lattice {i}"
-            logger.warning(
-                "%s: %d of the %d best paths, the rest is beyond max_visits=%d",
-                name,
-                len(found),
-                num_paths,
-                max_visits,
-            )
+    for i in range(len(maker)):
+        name = names[i] if names is not None else f"lattice {i}"
+        found = _nearest(maker, i, distances, num_paths, max_visits, max_arcs, name)
         result.append([reader.path(i, labels, way) for labels, way in found])
     return result
 
 
-def _search(
-    automaton: PrefixAutomaton, num_paths: int, max_visits: int
-) -> List[Tuple[Tuple[int, ...], Alignment]]:
-    found: List[Tuple[Tuple[int, ...], Alignment]] = []
+def _nearest(
+    maker: AutomatonMaker,
+    i: int,
+    distances: Optional[torch.Tensor],
+    num_paths: int,
+    max_visits: int,
+    max_arcs: int,
+    name: str,
+) -> Ways:
+    """The n best of one lattice, from as few of its arcs as suffice."""
+    begin, end = maker.first_arcs[i : i + 2]
+    count = min(FIRST_ARCS, max_arcs)
+    while True:
+        kept, margin = None, math.inf
+        if distances is not None and end - begin > count:
+            kept, margin = nearest_arcs(distances[begin:end], count)
+        automaton = maker(i, kept)
+        found = _search(automaton, num_paths, max_visits)
+        if len(found) < num_paths and automaton.visits > max_visits:
+            said = "%s: %d of the %d best paths, the rest is beyond max_visits=%d"
+            logger.warning(said, name, len(found), num_paths, max_visits)
+            return found
+        worst = (found[0][1].score - found[-1][1].score) / UNIT if found else 0.0
+        if margin == math.inf or (len(found) == num_paths and worst < margin - ROUNDING):
+            return found
+        if count >= max_arcs:
+            logger.warning(
+                "%s: the %d best paths of %d of its %d arcs, those nearest to its best path; "
+                "paths that are worse than that by %.3g or more may be missing",
+                name, len(found), max_arcs, end - begin, margin,
+            )  # fmt: skip
+            return found
+        count = min(GROWTH * count, max_arcs)
+
+
+def _search(automaton: PrefixAutomaton, num_paths: int, max_visits: int) -> Ways:
+    found: Ways = []
     # (−score of the best completion, prefix, whether it is complete, subset or alignment);
     # no two entries agree in prefix and completeness, so the last is never compared.
     queue: List[Tuple[int, Tuple[int, ...], bool, Any]] = []
@@ -173,8 +219,9 @@ def sampled_paths(lattice: k2.Fsa, num_paths: int, nbest_scale: float = 0.5) -> 
     result: List[List[Path]] = []
     drawn = k2.random_paths(scaled, num_paths=num_paths, use_double_scores=True)
     labels = drawn_labels(lattice, drawn)
-    for i, automaton in enumerate(prefix_automata(lattice)):
-        ways = align_labels(automaton, sorted({tuple(sequence) for sequence in labels[i]}))
+    maker = AutomatonMaker(lattice)
+    for i in range(len(maker)):
+        ways = align_labels(maker(i), sorted({tuple(sequence) for sequence in labels[i]}))
         ranked = sorted(ways.items(), key=lambda item: (-item[1].score, item[0]))
         result.append([reader.path(i, sequence, way) for sequence, way in ranked])
     return result
@@ -236,8 +283,8 @@ class PathReader:
 
     def __init__(self, lattice: k2.Fsa) -> None:
         check_parts(lattice)
-        parts = [lattice.am_scores, lattice.lm_scores, lattice.lexicon_scores]
-        self.parts = torch.stack([part.detach().double() for part in parts]).cpu().numpy()
+        parts = (lattice.am_scores, lattice.lm_scores, lattice.lexicon_scores)
+        self.parts = [part.detach().cpu().numpy() for part in parts]
         self.exact = isinstance(getattr(lattice, "tokens", None), torch.Tensor)
         self.labels = (lattice.tokens if self.exact else lattice.labels).cpu().numpy()
         self.first_arcs = lattice_bounds(lattice)[1]
@@ -248,6 +295,6 @@ class PathReader:
         symbols = self.labels[arcs].tolist()
         if not self.exact:
             symbols = [symbol for symbol, _ in groupby(symbols)]
-        am, lm, lexicon = self.parts[:, arcs].sum(axis=1).tolist()
+        am, lm, lexicon = (float(part[arcs].sum(dtype=np.float64)) for part in self.parts)
         tokens = tuple(symbol for symbol in symbols if symbol > 0)
         return Path(labels, tokens, am, lm, lexicon, arcs=tuple(arcs))

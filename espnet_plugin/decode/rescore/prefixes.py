@@ -15,6 +15,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     import k2
@@ -54,6 +55,7 @@ class PrefixAutomaton:
         arcs: (source, destination) of each arc, sorted by source, sources below destinations.
         scores: of each arc; −inf closes it.
         outputs: the output labels of each arc, all above 0.
+        numbers: by which alignments name the arcs; their places if None.
 
     Attributes:
         backward: per lattice state the best score from it to the end; None if it does not get
@@ -67,7 +69,9 @@ class PrefixAutomaton:
         arcs: Sequence[Tuple[int, int]],
         scores: Sequence[float],
         outputs: Sequence[Sequence[int]],
+        numbers: Optional[Sequence[int]] = None,
     ) -> None:
+        numbers = range(len(arcs)) if numbers is None else numbers
         self.final = states - 1
         self.epsilon: List[List[Arc]] = [[] for _ in range(states)]
         self.emitting: List[List[Arc]] = [[] for _ in range(states)]
@@ -84,10 +88,11 @@ class PrefixAutomaton:
             known = self.backward[source]
             if known is None or score + rest > known:
                 self.backward[source] = score + rest
+            number = numbers[arc]
             if outputs[arc]:
-                self._add_emitting(source, destination, score, arc, outputs[arc])
+                self._add_emitting(source, destination, score, number, outputs[arc])
             else:
-                self.epsilon[source].append((score + rest, 0, destination, score, arc))
+                self.epsilon[source].append((score + rest, 0, destination, score, number))
         for leaving in (*self.epsilon, *self.emitting):
             leaving.sort(key=lambda arc: (-arc[0], arc[4]))
 
@@ -162,8 +167,8 @@ class PrefixAutomaton:
         return rest
 
 
-def prefix_automata(lattice: k2.Fsa) -> List[PrefixAutomaton]:
-    """One automaton per lattice of an FsaVec; its arcs are numbered within the lattice.
+class AutomatonMaker:
+    """Makes the automata of an FsaVec, one by one; their arcs are numbered within the lattice.
 
     Args:
         lattice: top-sorted, ``aux_labels`` plain or ragged, on any device.
@@ -171,22 +176,35 @@ def prefix_automata(lattice: k2.Fsa) -> List[PrefixAutomaton]:
     Raises:
         ValueError: if a lattice is not top-sorted.
     """
-    arcs = lattice.arcs.values()[:, :2].cpu()
-    if bool((arcs[:, 0] >= arcs[:, 1]).any()):
-        raise ValueError("the lattices are not sorted topologically: use k2.top_sort first")
-    first_states, first_arcs = lattice_bounds(lattice)
-    scores = lattice.scores.detach().cpu().tolist()
-    pairs = [(source, destination) for source, destination in arcs.tolist()]
-    outputs = output_labels(lattice)
-    return [
-        PrefixAutomaton(
-            first_states[i + 1] - first_states[i],
-            pairs[begin:end],
-            scores[begin:end],
-            outputs[begin:end],
+
+    def __init__(self, lattice: k2.Fsa) -> None:
+        arcs = lattice.arcs.values()[:, :2]
+        if bool((arcs[:, 0] >= arcs[:, 1]).any()):
+            raise ValueError("the lattices are not sorted topologically: use k2.top_sort first")
+        self.lattice = lattice
+        self.first_states, self.first_arcs = lattice_bounds(lattice)
+
+    def __len__(self) -> int:
+        return len(self.first_arcs) - 1
+
+    def __call__(self, i: int, kept: Optional[Tensor] = None) -> PrefixAutomaton:
+        """The automaton of lattice ``i``.
+
+        Args:
+            i: which one.
+            kept: numbers of its arcs, ascending, if it shall have no others.
+        """
+        begin, end = self.first_arcs[i : i + 2]
+        if kept is None:
+            kept = torch.arange(end - begin, device=self.lattice.device)
+        index = kept + begin
+        return PrefixAutomaton(
+            self.first_states[i + 1] - self.first_states[i],
+            self.lattice.arcs.values()[index, :2].tolist(),
+            self.lattice.scores.detach()[index].tolist(),
+            output_labels(self.lattice, index),
+            kept.tolist(),
         )
-        for i, (begin, end) in enumerate(zip(first_arcs, first_arcs[1:], strict=False))
-    ]
 
 
 def lattice_bounds(lattice: k2.Fsa) -> Tuple[List[int], List[int]]:
@@ -197,9 +215,12 @@ def lattice_bounds(lattice: k2.Fsa) -> Tuple[List[int], List[int]]:
     return states.tolist(), arcs.tolist()
 
 
-def output_labels(lattice: k2.Fsa) -> List[List[int]]:
-    """Per arc of a lattice its output labels above 0."""
+def output_labels(lattice: k2.Fsa, index: Optional[Tensor] = None) -> List[List[int]]:
+    """Per arc of a lattice, or per arc of ``index`` (int64), its output labels above 0."""
     labels = lattice.aux_labels
-    if isinstance(labels, torch.Tensor):
-        return [[label] if label > 0 else [] for label in labels.tolist()]
+    if isinstance(labels, Tensor):
+        chosen = labels if index is None else labels[index]
+        return [[label] if label > 0 else [] for label in chosen.tolist()]
+    if index is not None:
+        labels, _ = labels.index(index.to(torch.int32), axis=0, need_value_indexes=False)
     return labels.remove_values_leq(0).tolist()
