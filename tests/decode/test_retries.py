@@ -19,9 +19,12 @@ from espnet_plugin.decode.pieces import Piece, Pieces, hopeless
 
 k2 = pytest.importorskip("k2", reason="k2 is not installed for this torch")
 
+from espnet_plugin.bin import asr_inference_k2  # noqa: E402
 from espnet_plugin.decode import Beams, best_paths, ctc_topology, find_lattices  # noqa: E402
 from espnet_plugin.decode import retries as retries_module  # noqa: E402
 from espnet_plugin.decode.limits import beyond_int32, lack_of_memory  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
 
 
 def posteriors(batch: int, frames: int, vocab: int) -> torch.Tensor:
@@ -111,28 +114,92 @@ def test_pieces_of_a_batch_at_which_a_process_died(tmp_path: Path) -> None:
     assert pieces.names == {"b", "c"}
 
 
-def test_a_job_that_is_killed_for_its_memory_goes_on(tiny_experiment, tmp_path: Path) -> None:
-    """The real command with so little memory that a long noise ends its process."""
+def write_data(directory: Path, seconds: dict[str, float]) -> None:
+    """Noise of these lengths."""
     generator = np.random.default_rng(0)
     lines = []
-    for name, seconds in (("a", 1.0), ("b", 0.0), ("noise", 150.0), ("c", 1.5)):
-        path = tmp_path / f"{name}.wav"
-        soundfile.write(path, generator.normal(0, 0.1, int(16000 * seconds)), 16000)
+    for name, length in seconds.items():
+        path = directory / f"{name}.wav"
+        soundfile.write(path, generator.normal(0, 0.1, int(16000 * length)), 16000)
         lines.append(f"{name} {path}\n")
-    (tmp_path / "wav.scp").write_text("".join(lines))
+    (directory / "wav.scp").write_text("".join(lines))
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    """A Python process; it must end well."""
     done = subprocess.run(
-        [sys.executable, "-m", "espnet_plugin.bin.asr_inference_k2", "--num_workers", "0",
-         "--exp_dir", str(tiny_experiment), "--data_dir", str(tmp_path), "--memory_gb", "0.2",
-         "--output_beam", "1000", "--search_beam", "1000",
-         "--output_dir", str(tmp_path / "out")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, capture_output=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    text = (tmp_path / "out" / "1best_recog" / "score").read_text().splitlines()
-    assert [line.split()[0] for line in text] == ["a", "b", "noise", "c"]
-    assert (
-        "noise: " in done.stderr
-        and "searching again with" in done.stderr
-        or ("decoding with narrower beams" in done.stderr)
+        [sys.executable, *map(str, words)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        text=True,
+        capture_output=True,
     )
-    assert set(json.loads((tmp_path / "out" / "rtf.json").read_text())["failed"]) <= {"noise"}
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def scores(directory: Path) -> dict[str, float]:
+    lines = (directory / "1best_recog" / "score").read_text().splitlines()
+    return {line.split()[0]: float(line.split()[1]) for line in lines}
+
+
+# The command whose process kills itself, as the kernel would, when it comes to the utterance
+# ``bad`` with beams that have been halved less than twice.
+DEADLY = """
+import os, signal, sys
+from espnet_plugin.bin import asr_inference_k2
+from espnet_plugin.decode import corpus, decoder  # ESPnet is imported once for all processes
+
+decode = decoder.CtcDecoder.decode
+
+def deadly(self, waveforms, names, references, narrowed):
+    with open(sys.argv[1], "a") as stream:
+        print(os.getpid(), narrowed, *names, file=stream)
+    if "bad" in names and narrowed < 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return decode(self, waveforms, names, references, narrowed)
+
+decoder.CtcDecoder.decode = deadly
+sys.exit(asr_inference_k2.watched_main(sys.argv[2:]))
+"""
+
+
+def test_a_job_whose_process_is_killed_goes_on(tiny_experiment, tmp_path: Path) -> None:
+    write_data(tmp_path, {"other": 1.5, "empty": 0.0, "bad": 1.6, "first": 3.0})
+    options = ["--num_workers", 0, "--exp_dir", tiny_experiment, "--data_dir", tmp_path,
+               "--batch_seconds", 3.5]  # fmt: skip
+    done = run("-c", DEADLY, tmp_path / "log", *options, "--output_dir", tmp_path / "out")
+    calls = [line.split(" ", 1) for line in (tmp_path / "log").read_text().splitlines()]
+    processes = list(dict.fromkeys(process for process, _ in calls))
+    assert [[what for p, what in calls if p == process] for process in processes] == [
+        ["0 first", "0 bad other"],  # killed
+        ["0 empty", "0 bad"],  # goes on after the first batch, and is killed in the first half
+        ["1 bad"],  # killed with narrower beams too
+        ["2 bad", "0 other"],
+    ]
+    assert done.stderr.count("the job was ended by SIGKILL; it is started again") == 3
+    assert "bad and 1 more: the process was ended by SIGKILL; decoding in two halves" in done.stderr
+    assert "bad: the process was ended by SIGKILL; decoding with narrower beams" in done.stderr
+    found = scores(tmp_path / "out")
+    assert list(found) == ["other", "empty", "bad", "first"]
+    assert found["empty"] == 0 and all(found[n] < 0 for n in ("other", "bad", "first"))
+    assert np.isfinite(list(found.values())).all()
+    assert json.loads((tmp_path / "out" / "rtf.json").read_text())["failed"] == {}
+    assert not list((tmp_path / "out").glob(".decoding*"))
+
+    asr_inference_k2.main([*map(str, options), "--output_dir", str(tmp_path / "whole")])
+    assert scores(tmp_path / "whole")["first"] == found["first"]
+
+
+def test_the_real_command_with_little_memory(tiny_experiment, tmp_path: Path) -> None:
+    """Attention of 150 s (two heads, 3,750 frames) needs 112 MB for its scores alone."""
+    write_data(tmp_path, {"a": 1.0, "b": 0.0, "noise": 150.0, "c": 1.5})
+    done = run("-m", "espnet_plugin.bin.asr_inference_k2", "--num_workers", 0, "--memory_gb", 0.1,
+               "--exp_dir", tiny_experiment, "--data_dir", tmp_path,
+               "--output_dir", tmp_path / "out")  # fmt: skip
+    found = scores(tmp_path / "out")
+    assert list(found) == ["a", "b", "noise", "c"]
+    assert found["noise"] == -np.inf and np.isfinite([found[n] for n in "abc"]).all()
+    assert done.stderr.count("noise: too little memory; decoding with narrower beams") == 5
+    failed = json.loads((tmp_path / "out" / "rtf.json").read_text())["failed"]
+    assert failed == {"noise": "too little memory, even with the narrowest beams"}
+    assert "noise: failed, its hypothesis is empty" in done.stderr
