@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 import torch
-import yaml
 from tiny_models import SENTENCES, write_experiment
 
 k2 = pytest.importorskip("k2", reason="k2 is not installed for this torch")
@@ -17,43 +15,11 @@ pytest.importorskip("kaldilm", reason="kaldilm is not installed")
 
 from espnet_plugin.bin import (  # noqa: E402
     asr_inference_k2,
-    compile_graph,
-    prepare_lang,
     tune_scales,  # noqa: E402
 )
 from espnet_plugin.decode import CtcDecoder, LatticeStore, Scales  # noqa: E402
-from espnet_plugin.lm import train_ngram  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def lang(tiny_experiment: Path, tmp_path_factory) -> Path:
-    """HLG.pt, lm.arpa and the tokens of the tiny model."""
-    folder = tmp_path_factory.mktemp("lang")
-    tokens = yaml.safe_load((tiny_experiment / "config.yaml").read_text())["token_list"]
-    (folder / "tokens.txt").write_text("\n".join(tokens) + "\n")
-    (folder / "words").write_text("\n".join(sorted(set(" ".join(SENTENCES).split()))) + "\n")
-    train_ngram([s.split() for s in SENTENCES], 2).save(folder / "lm.arpa")
-    prepare_lang.main(["--out", str(folder / "lang"), "--tokens", str(folder / "tokens.txt"),
-                       "--bpemodel", str(tiny_experiment / "bpe.model"),
-                       "--words", str(folder / "words")])  # fmt: skip
-    compile_graph.main(["--lang_dir", str(folder / "lang"), "--arpa", str(folder / "lm.arpa"),
-                        "--out", str(folder / "HLG.pt")])  # fmt: skip
-    return folder
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    generator = np.random.default_rng(1)
-    lines = []
-    for name, size in (("a", 16000), ("b", 0), ("c", 24000)):
-        soundfile.write(folder / f"{name}.wav", generator.normal(0, 0.1, size), 16000)
-        lines.append(f"{name} {folder / name}.wav\n")
-    (folder / "wav.scp").write_text("".join(lines))
-    (folder / "text").write_text(f"a {SENTENCES[0]}\nb\nc {SENTENCES[1]}\n")
-    return folder
 
 
 def command(*words: object) -> None:
