@@ -98,6 +98,10 @@ class CtcDecoder:
             graph = Graph.load(graph, self.device)
         _check_tokens(graph, text.token_list)
         self.graph = graph.to(self.device)
+        if self.device.type == "cpu":
+            from espnet_plugin.decode.cpu_search import warm_up
+
+            warm_up()
         second = replace(self.scales, acoustic=am_weight * self.scales.acoustic)
         self.rescorer = Rescorer(
             method, text, graph.words, scales=second, model=model, device=self.device, **rescoring

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -127,6 +128,7 @@ def intersect(
     lengths: Tensor,
     beams: Beams,
     scales: Scales,
+    engine: Optional[str] = None,
 ) -> Lattices:
     """One search of a batch, with the scores of every arc apart.
 
@@ -136,10 +138,30 @@ def intersect(
         lengths: (B,) numbers of valid frames, at least one of them above 0.
         beams: what the search keeps.
         scales: the weights of posteriors, n-gram model and lexicon in the search.
+        engine: "cpu", our search (:mod:`espnet_plugin.decode.cpu_search`), or "k2",
+            ``k2.intersect_dense_pruned``; by default ours for tensors on the CPU.
 
     Returns:
         See :class:`Lattices`; utterances without a path have none.
+
+    Raises:
+        MemoryError: our search needs more memory than there is; k2's lack shows as
+            :func:`espnet_plugin.decode.limits.lack_of_memory` says.
     """
+    if (engine or log_probs.device.type) == "cpu":
+        from espnet_plugin.decode.cpu_search import cpu_search
+
+        scaled = scaled_graph(graph, scales)
+        fsa, utterances = cpu_search(scaled, log_probs, lengths, beams, scales.acoustic)
+        if fsa is None:
+            return Lattices(None, [])
+        return Lattices(_combined(fsa, scales), utterances)
+    return _search_with_k2(graph, log_probs, lengths, beams, scales)
+
+
+def _search_with_k2(
+    graph: k2.Fsa, log_probs: Tensor, lengths: Tensor, beams: Beams, scales: Scales
+) -> Lattices:
     k2 = require_k2()
     scaled = log_probs if scales.acoustic == 1.0 else scales.acoustic * log_probs
     dense, order = dense_fsa_vec(scaled, lengths)
@@ -152,8 +174,8 @@ def intersect(
         max_active_states=beams.max_active_states,
         frame_idx_name="frame",
     )
-    _add_parts(fsa, log_probs, order)
-    fsa.scores = scales.combine(fsa.am_scores, fsa.lm_scores, fsa.lexicon_scores)
+    _add_posteriors(fsa, log_probs, order)
+    fsa = _combined(fsa, scales)
     totals = fsa.get_tot_scores(use_double_scores=True, log_semiring=False)
     found = torch.isfinite(totals).tolist()
     if all(found):
@@ -162,16 +184,26 @@ def intersect(
 
 
 def scaled_graph(graph: k2.Fsa, scales: Scales) -> k2.Fsa:
-    """``graph`` with the scores that a search with ``scales`` needs; its parts are as they were."""
+    """``graph`` with the scores that a search with ``scales`` needs; its parts are as they were.
+
+    The last one made of each graph is kept, so that the batches of a run share it.
+    """
     if scales.hlg == scales.lm == 1.0 or not hasattr(graph, "lm_scores"):
         return graph
-    scaled = graph.clone()
-    scaled.scores = scales.combine(0.0, graph.lm_scores, graph.lexicon_scores)
-    return scaled
+    weights = (scales.hlg, scales.lm)
+    known = _scaled.get(graph)
+    if known is None or known[0] != weights:
+        scaled = graph.clone()
+        scaled.scores = scales.combine(0.0, graph.lm_scores, graph.lexicon_scores)
+        known = _scaled[graph] = (weights, scaled)
+    return known[1]
 
 
-def _add_parts(fsa: k2.Fsa, log_probs: Tensor, order: List[int]) -> None:
-    """Give the arcs of a search's output the attributes of :class:`Lattices`."""
+_scaled: WeakKeyDictionary[Any, Tuple[Tuple[float, float], Any]] = WeakKeyDictionary()
+
+
+def _add_posteriors(fsa: k2.Fsa, log_probs: Tensor, order: List[int]) -> None:
+    """Give the arcs of k2's output their ``am_scores``, and final ones the frame −1."""
     shape = fsa.arcs.shape()
     rows = shape.row_ids(1).long()[shape.row_ids(2).long()]
     places = torch.tensor(order, device=fsa.device)[rows]
@@ -179,6 +211,12 @@ def _add_parts(fsa: k2.Fsa, log_probs: Tensor, order: List[int]) -> None:
     fsa.frame = torch.where(final, torch.full_like(fsa.frame, -1), fsa.frame)
     values = log_probs[places, fsa.frame.clamp(min=0).long(), fsa.labels.clamp(min=0).long()]
     fsa.am_scores = torch.where(final, torch.zeros_like(values), values).float()
+
+
+def _combined(fsa: k2.Fsa, scales: Scales) -> k2.Fsa:
+    """The lattices with all attributes of :class:`Lattices`."""
     for name in ("lm_scores", "lexicon_scores"):
         if not hasattr(fsa, name):
             setattr(fsa, name, torch.zeros_like(fsa.am_scores))
+    fsa.scores = scales.combine(fsa.am_scores, fsa.lm_scores, fsa.lexicon_scores)
+    return fsa
