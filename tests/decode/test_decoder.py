@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from tiny_models import write_experiment
 
-from espnet_plugin.decode import CtcDecoder, LatticeWriter, best_paths, load_lattice
+from espnet_plugin.decode import METHODS, CtcDecoder, LatticeWriter, best_paths, load_lattice
 from espnet_plugin.decode.text import TokenText, find_bpemodel
 
 
@@ -95,14 +96,12 @@ def test_blank_bias_moves_the_blank(tiny_experiment: Path, waveforms) -> None:
     torch.testing.assert_close(two[..., 1:], one[..., 1:])
 
 
-def test_ctc_without_k2_says_what_to_install(tiny_experiment: Path) -> None:
-    try:
-        import k2  # noqa: F401
-    except ImportError:
-        with pytest.raises(ImportError, match="pip install .*k2.* torch"):
-            CtcDecoder.from_experiment(tiny_experiment)
-    else:
-        assert CtcDecoder.from_experiment(tiny_experiment).graph is not None
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "greedy"])
+def test_without_k2_a_method_says_what_to_install(method, tiny_experiment, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "k2", None)  # so that importing it fails
+    with pytest.raises(ImportError, match="k2 is not installed: pip install .*k2.* torch"):
+        CtcDecoder.from_experiment(tiny_experiment, method=method)
+    assert CtcDecoder.from_experiment(tiny_experiment, method="greedy").graph is None
 
 
 def test_refuses_nonsense(tiny_experiment: Path) -> None:
