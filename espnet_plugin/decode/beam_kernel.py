@@ -47,8 +47,8 @@ def find_label(arcs, low, first, end, label):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def expand(  # type: ignore[no-untyped-def]
-    row_splits, arcs, weights, heaviest, frame, likely, states, scores, width, slots, found,
-    max_arcs,
+    row_splits, arcs, weights, heaviest, frame, likely, states, scores, width, output_beam,
+    slots, found, max_arcs,
 ):  # fmt: skip
     """Follow the arcs of a frame whose end is within ``width`` of the best end.
 
@@ -59,7 +59,9 @@ def expand(  # type: ignore[no-untyped-def]
         frame: (V) float64 log posteriors.
         likely: (V) int32 room for labels.
         states, scores: of the nodes that are alive before the frame.
-        width: of the beam; may be infinite.
+        width: of the beam.
+        output_beam: an arc that is so much worse than another to the same state has no part in
+            the lattice.
         slots: per state of the graph −1; afterwards the places of the states that were
             reached are in it, which :func:`release` clears.
         found: what an earlier call returned last: room that is used again.
@@ -128,6 +130,8 @@ def expand(  # type: ignore[no-untyped-def]
                     num_reached += 1
                 elif end_score > reached_scores[slot]:
                     reached_scores[slot] = end_score
+                elif end_score < reached_scores[slot] - output_beam:
+                    continue
                 if num_followed == len(followed):
                     sources = grown(sources, num_followed)
                     followed = grown(followed, num_followed)
@@ -222,7 +226,7 @@ def forward(  # type: ignore[no-untyped-def]
         width = adapted(width, search_beam, num_alive, least, most)
         num_reached, num_followed, found = expand(
             row_splits, arcs, weights, heaviest, frame, likely, states[alive], scores[alive],
-            width, slots, found, max_arcs,
+            width, output_beam, slots, found, max_arcs,
         )  # fmt: skip
         release(slots, found[0], num_reached)
         enough = num_arcs + num_followed <= max_arcs
