@@ -20,8 +20,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
-from espnet_plugin.stacks.batches import DataError
-
 logger = logging.getLogger(__name__)
 
 
@@ -185,7 +183,7 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s: %(message)s")
     try:
         summary, table = run(args)
-    except (ValueError, ImportError, FileNotFoundError, DataError) as error:
+    except (ValueError, ImportError, OSError) as error:
         sys.exit(f"align: {error}")
     for name, reason in summary["failed"].items():
         logger.error("%s: not aligned: %s", name, reason)

@@ -277,7 +277,7 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
     try:
         stored = Stored(args)
         COMMANDS[args.command](args, stored)
-    except (ValueError, ImportError, FileNotFoundError) as error:
+    except (ValueError, ImportError, OSError) as error:
         sys.exit(f"lattice: {error}")
     for name in stored.missing:
         logger.warning("%s has no lattice: its search found no path", name)

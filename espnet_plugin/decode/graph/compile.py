@@ -58,6 +58,8 @@ def compile_graph(
         )
     inputs = _inputs(lang_dir, kind, topology, arpa)
     out, sidecar = Path(out), Path(f"{out}.json")
+    if out.is_dir():
+        raise ValueError(f"{out}: a directory; name a file for the graph")
     if _is_made(out, sidecar, inputs):
         logger.info("%s: made from the same inputs before", out)
         return False

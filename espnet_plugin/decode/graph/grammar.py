@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Sequence
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, List, Sequence
 import numpy as np
 import torch
 
-from espnet_plugin.atomic import PathLike, atomic_path
+from espnet_plugin.atomic import PathLike, atomic_open
 from espnet_plugin.compat import require_k2, torch_load
+from espnet_plugin.lm.arpa import open_maybe_gzip
 
 if TYPE_CHECKING:
     import k2
@@ -42,7 +44,8 @@ def load_grammar(path: PathLike, words: Sequence[str]) -> k2.Fsa:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a file that is no ARPA, or a grammar over other words.
+        ValueError: a file that is no ARPA, one without any of the words, or a grammar over
+            other words.
         ImportError: k2 or kaldilm is not installed.
     """
     k2 = require_k2()
@@ -59,6 +62,8 @@ def load_grammar(path: PathLike, words: Sequence[str]) -> k2.Fsa:
     arcs[arcs[:, 2] == len(words), 2] = 0
     fsa = k2.Fsa(_skip_backoff_only(arcs, fsa.shape[0]))
     fsa = k2.arc_sort(k2.connect(fsa))
+    if not bool((fsa.labels > 0).any()):
+        raise ValueError(f"{path}: it has no sentence in the words of the decoding graph")
     fsa.lm_scores = fsa.scores.clone()
     return fsa
 
@@ -66,8 +71,8 @@ def load_grammar(path: PathLike, words: Sequence[str]) -> k2.Fsa:
 def save_grammar(grammar: k2.Fsa, words: Sequence[str], path: PathLike) -> None:
     """Write a grammar and its words to one file, whole or not at all."""
     content = {"kind": "G", "arcs": grammar.arcs.values().cpu(), "words": list(words)}
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    with atomic_open(path, "wb") as stream:
+        torch.save(content, stream)
 
 
 def _load_saved(path: PathLike, words: Sequence[str]) -> k2.Fsa:
@@ -91,11 +96,7 @@ def _arpa_to_text(path: PathLike, words: Sequence[str]) -> str:
         table, said, out = (Path(folder) / name for name in ("words.txt", "said.txt", "G.txt"))
         symbols = [*words, _BACKOFF, _START, _END]
         table.write_text("".join(f"{w} {i}\n" for i, w in enumerate(symbols)), encoding="utf-8")
-        arpa = Path(path)
-        if arpa.suffix == ".gz":
-            arpa = Path(folder) / "lm.arpa"
-            with gzip.open(path, "rb") as packed, open(arpa, "wb") as plain:
-                shutil.copyfileobj(packed, plain)
+        arpa = _unpacked(Path(path), Path(folder) / "lm.arpa")
         # A process of its own, since kaldilm aborts the one it runs in on a bad file.
         command = [sys.executable, "-m", "kaldilm", "--max-arpa-warnings=-1"]
         command += [f"--read-symbol-table={table}", f"--disambig-symbol={_BACKOFF}", str(arpa)]
@@ -108,6 +109,19 @@ def _arpa_to_text(path: PathLike, words: Sequence[str]) -> str:
         for complaint in complaints:
             logger.warning("%s: kaldilm: %s", path, complaint)
         return out.read_text(encoding="utf-8")
+
+
+def _unpacked(path: Path, target: Path) -> Path:
+    """``path``, or ``target`` with what it holds if it is gzip."""
+    with open_maybe_gzip(path) as stream:
+        if not isinstance(stream, gzip.GzipFile):
+            return path
+        try:
+            with open(target, "wb") as plain:
+                shutil.copyfileobj(stream, plain)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path}: damaged gzip file: {error}") from None
+    return target
 
 
 def _complaints(path: PathLike, said: Path) -> List[str]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, List, Optional, Sequence, Union
 import torch
 from torch import Tensor
 
-from espnet_plugin.atomic import PathLike, atomic_path
+from espnet_plugin.atomic import PathLike, atomic_open
 from espnet_plugin.compat import require_k2, torch_load
-from espnet_plugin.decode.graph.topology import ctc_topology
+from espnet_plugin.decode.graph.topology import begun_tokens, ctc_topology
 
 if TYPE_CHECKING:
     import k2
@@ -28,6 +28,9 @@ class Graph:
             (int32, one an arc) what is said, 0 for nothing: words (HL, HLG) or tokens (H).
             A word stands on an arc of its last token. ``lm_scores`` and ``lexicon_scores``
             (float32, natural logarithm) are the parts of G and of L; ``scores`` is their sum.
+            In the modified topology ``tokens`` (int32) are the tokens that begin on the arcs,
+            0 for none: there the frames' tokens do not tell where one ends and an equal one
+            begins.
         kind: "H", "HL" or "HLG".
         topology: "standard" or "modified".
         tokens: the V names of the CTC outputs, the blank first.
@@ -39,6 +42,10 @@ class Graph:
     topology: str
     tokens: List[str]
     words: Optional[List[str]]
+
+    def __post_init__(self) -> None:
+        if self.topology == "modified":
+            self.fsa.tokens = begun_tokens(self.fsa)
 
     def to(self, device: Union[str, torch.device]) -> Graph:
         """The same graph on another device."""
@@ -59,8 +66,8 @@ class Graph:
         }
         if self.kind != "H":
             content["arcs"] = _pack(self.fsa)
-        with atomic_path(path) as temporary:
-            torch.save(content, temporary)
+        with atomic_open(path, "wb") as stream:
+            torch.save(content, stream)
 
     @classmethod
     def load(cls, path: PathLike, device: Union[str, torch.device] = "cpu") -> Graph:

@@ -172,8 +172,9 @@ class _Exits:
         if self.silence is not None:
             out = arcs.take(arcs.source == self.pause(np.zeros(1, dtype=np.int64)))
             parts.append(_moved(out, 0.0, self.with_silence))
-        joined = Arcs.join(parts)
-        return Transducer(int(joined.target.max(initial=0)) + 1, joined, Finals.join(ends))
+        joined, finals = Arcs.join(parts), Finals.join(ends)
+        last = max(int(joined.target.max(initial=0)), int(finals.state.max(initial=0)))
+        return Transducer(last + 1, joined, finals)
 
 
 def _moved(arcs: Arcs, lm: float, lexicon: float) -> Arcs:

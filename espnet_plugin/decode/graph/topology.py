@@ -72,6 +72,23 @@ def ctc_topology(
     return fsa
 
 
+def begun_tokens(fsa: k2.Fsa) -> Tensor:
+    """Where tokens begin in a graph of the modified topology.
+
+    The states within a run of equal frames are those that no arc with a blank leaves.
+
+    Args:
+        fsa: H, HL or HLG; its labels are frames' tokens, 0 the blank.
+
+    Returns:
+        (A) int32: the token of an arc that is the first frame of one, else 0.
+    """
+    sources = fsa.arcs.values()[:, 0].long()
+    between = torch.zeros(fsa.shape[0], dtype=torch.bool, device=sources.device)
+    between[sources[fsa.labels == 0]] = True
+    return torch.where(between[sources], fsa.labels.clamp(min=0), torch.zeros_like(fsa.labels))
+
+
 def _standard(size: int, device: torch.device) -> Tuple[Tensor, Tensor]:
     # State i: the last frame was token i. Arcs of a state: to every state j, then to the end.
     states = torch.arange(size + 1, dtype=torch.int32, device=device)

@@ -72,7 +72,12 @@ class LangDir:
         Args:
             path: the directory.
             reports: more text files to put there, as lines by file name.
+
+        Raises:
+            ValueError: ``path`` is something else than a language directory.
         """
+        if Path(path).exists() and not _replaceable(Path(path)):
+            raise ValueError(f"{path}: is there and is no language directory; give another name")
         with atomic_dir(path) as folder:
             symbols = [*self.words, BACKOFF, START, END]
             _write(folder / "tokens.txt", self.tokens)
@@ -126,16 +131,8 @@ class LangDir:
                 raise FileNotFoundError(f"{folder / name}: missing; prepare_lang writes it")
         tokens = read_tokens(folder / "tokens.txt")
         words = read_words(folder / "words.txt")
-        settings = json.loads((folder / "lang.json").read_text(encoding="utf-8"))
         prons = _read_pronunciations(folder / "lexiconp.txt", tokens, words)
-        silence = settings["silence"]
-        return cls(
-            tokens,
-            words,
-            prons,
-            None if silence is None else tokens.index(silence),
-            settings["silence_probability"],
-        )
+        return cls(tokens, words, prons, *_read_silence(folder / "lang.json", tokens))
 
 
 def load_lexicon_fsa(path: PathLike, disambiguated: bool = False) -> k2.Fsa:
@@ -154,9 +151,9 @@ def read_tokens(path: PathLike) -> List[str]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: fewer than two tokens, or one twice.
+        ValueError: fewer than two tokens, or one twice, or not UTF-8.
     """
-    tokens = Path(path).read_text(encoding="utf-8").splitlines()
+    tokens = [line.rstrip() for line in _lines(path)]
     if len(tokens) < 2:
         raise ValueError(f"{path}: a token list has a blank and tokens, one a line")
     places: Dict[str, int] = {}
@@ -174,7 +171,7 @@ def read_words(path: PathLike) -> List[str]:
         ValueError: a line that is not a word and the next id.
     """
     words = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines()):
+    for number, line in enumerate(_lines(path)):
         fields = line.split()
         if len(fields) != 2 or fields[1] != str(number):
             raise ValueError(f"{path}:{number + 1}: expected a word and its id {number}: {line!r}")
@@ -188,18 +185,46 @@ def _read_pronunciations(path: Path, tokens: List[str], words: List[str]) -> Pro
     token_ids = {token: i for i, token in enumerate(tokens)}
     word_ids = {word: i for i, word in enumerate(words)}
     entries = []
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            word, probability, *spelt = line.split()
-            try:
-                entries.append(
-                    (word_ids[word], [token_ids[token] for token in spelt], float(probability))
-                )
-            except KeyError as error:
-                raise ValueError(
-                    f"{path}:{number}: {error.args[0]!r} is not in words.txt or tokens.txt"
-                ) from None
+    for number, line in enumerate(_lines(path), 1):
+        word, *rest = line.split() or [""]
+        try:
+            probability, spelt = float(rest[0]), [token_ids[token] for token in rest[1:]]
+            if not spelt or not probability > 0:
+                raise ValueError
+            entries.append((word_ids[word], spelt, probability))
+        except KeyError as error:
+            raise ValueError(
+                f"{path}:{number}: {error.args[0]!r} is not in words.txt or tokens.txt"
+            ) from None
+        except (IndexError, ValueError):
+            raise ValueError(
+                f"{path}:{number}: expected a word, its probability and its tokens: {line!r}"
+            ) from None
+    if not entries:
+        raise ValueError(f"{path}: no pronunciation in it")
     return Pronunciations.from_entries(entries)
+
+
+def _read_silence(path: Path, tokens: List[str]) -> Tuple[Optional[int], float]:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        silence, probability = settings["silence"], float(settings["silence_probability"])
+        return None if silence is None else tokens.index(silence), probability
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged, run prepare_lang again: {error}") from None
+
+
+def _lines(path: PathLike) -> List[str]:
+    """Lines as ESPnet reads a token list: none but line feeds end them."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return [line.rstrip("\n") for line in stream]
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not UTF-8") from None
+
+
+def _replaceable(path: Path) -> bool:
+    return path.is_dir() and ((path / "lang.json").is_file() or not any(path.iterdir()))
 
 
 def _write(path: Path, lines: Sequence[str]) -> None:

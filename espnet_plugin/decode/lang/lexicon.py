@@ -7,6 +7,7 @@ from typing import Dict, List, Sequence, Tuple
 
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.decode.lang.langdir import RESERVED
+from espnet_plugin.lm.text import read_fields
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def read_lexicon(path: PathLike, tokens: Sequence[str], probabilities: bool = Fa
     A word may have several lines. Empty lines are skipped.
 
     Args:
-        path: the file, UTF-8.
+        path: the file, UTF-8, plain or gzip.
         tokens: the model's outputs; the blank, which is the first, is no phone.
         probabilities: whether the second column is a probability (Kaldi's lexiconp.txt).
 
@@ -42,31 +43,25 @@ def read_lexicon(path: PathLike, tokens: Sequence[str], probabilities: bool = Fa
     entries: List[Entry] = []
     faults: List[str] = []
     seen: Dict[Tuple[str, Tuple[str, ...]], int] = {}
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            fields = line.split()
-            if not fields:
-                continue
-            word, spelt, probability = fields[0], tuple(fields[1:]), 1.0
-            try:
-                if word in RESERVED:
-                    raise ValueError(f"{word} is reserved")
-                if probabilities:
-                    probability, spelt = _probability(spelt[:1]), spelt[1:]
-                if not spelt:
-                    raise ValueError(f"{word} has no pronunciation")
-                unknown = sorted({token for token in spelt if token not in ids})
-                if unknown:
-                    raise ValueError(f"{word}: not in the token list: {' '.join(unknown)}")
-                if (word, spelt) in seen:
-                    raise ValueError(
-                        f"{word} {' '.join(spelt)} is also in line {seen[word, spelt]}"
-                    )
-            except ValueError as error:
-                faults.append(f"{path}:{number}: {error}")
-                continue
-            seen[word, spelt] = number
-            entries.append(Entry(word, tuple(ids[token] for token in spelt), probability))
+    for number, fields in read_fields(path):
+        word, spelt, probability = fields[0], tuple(fields[1:]), 1.0
+        try:
+            if word in RESERVED:
+                raise ValueError(f"{word} is reserved")
+            if probabilities:
+                probability, spelt = _probability(spelt[:1]), spelt[1:]
+            if not spelt:
+                raise ValueError(f"{word} has no pronunciation")
+            unknown = sorted({token for token in spelt if token not in ids})
+            if unknown:
+                raise ValueError(f"{word}: not in the token list: {' '.join(unknown)}")
+            if (word, spelt) in seen:
+                raise ValueError(f"{word} {' '.join(spelt)} is also in line {seen[word, spelt]}")
+        except ValueError as error:
+            faults.append(f"{path}:{number}: {error}")
+            continue
+        seen[word, spelt] = number
+        entries.append(Entry(word, tuple(ids[token] for token in spelt), probability))
     if faults:
         raise ValueError("\n".join([f"{path}: {len(faults)} bad lines", *faults]))
     if not entries:

@@ -66,10 +66,13 @@ def test_one_line_for_bad_input(inputs: tuple[Path, Path]) -> None:
         "no-lang/tokens.txt: missing; prepare_lang writes it": [
             *["--lang_dir", str(lang.parent / "no-lang"), "--arpa", str(arpa)]
         ],
+        f"{lang}: a directory; name a file": [
+            *["--lang_dir", str(lang), "--kind", "HL", "--out", str(lang)]
+        ],
         "none.arpa: missing": ["--lang_dir", str(lang), "--arpa", str(lang.parent / "none.arpa")],
     }
     for message, cmd in cases.items():
         with pytest.raises(SystemExit, match=message) as error:
-            main([*cmd, *out])
+            main([*out, *cmd])
         assert "\n" not in str(error.value)
     assert not (lang.parent / "x.pt").exists()

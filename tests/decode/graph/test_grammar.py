@@ -16,6 +16,7 @@ pytest.importorskip("kaldilm", reason="kaldilm is not installed")
 
 from espnet_plugin.decode.graph import load_grammar  # noqa: E402
 from espnet_plugin.decode.graph.grammar import save_grammar  # noqa: E402
+from espnet_plugin.lm import train_ngram  # noqa: E402
 
 WORDS = ["<eps>", "U", "V", "W"]
 
@@ -82,3 +83,12 @@ def test_what_is_no_arpa_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.arpa").write_text("once upon a time\n")
     with pytest.raises(ValueError, match="bad.arpa: "):
         load_grammar(tmp_path / "bad.arpa", WORDS)
+    (tmp_path / "cut.arpa").write_bytes(gzip.compress(b"\\data\\ and more of it" * 9)[:-12])
+    with pytest.raises(ValueError, match="cut.arpa: damaged gzip file"):
+        load_grammar(tmp_path / "cut.arpa", WORDS)
+
+
+def test_no_word_in_common_is_refused(tmp_path: Path) -> None:
+    train_ngram([WORDS[1:]], 2).save(tmp_path / "lm.arpa")
+    with pytest.raises(ValueError, match="lm.arpa: it has no sentence in the words of the dec"):
+        load_grammar(tmp_path / "lm.arpa", ["<eps>", "other"])

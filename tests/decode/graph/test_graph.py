@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,11 @@ import torch
 
 k2 = pytest.importorskip("k2", reason="k2 is not installed for this torch")
 
+from espnet_plugin.decode import find_lattices  # noqa: E402
 from espnet_plugin.decode.graph import Graph, ctc_graph, hl_graph  # noqa: E402
 from espnet_plugin.decode.lang import LangDir, make_lang  # noqa: E402
 from espnet_plugin.decode.lang.lexicon import Entry  # noqa: E402
+from espnet_plugin.decode.rescore import nbest_paths  # noqa: E402
 
 TOKENS = ["<blank>", "<unk>", "a", "b", "sil"]
 
@@ -54,6 +57,31 @@ def test_a_word_stands_on_an_arc_of_its_last_token(lang: LangDir) -> None:
     last = {1: {2}, 2: {3}}  # A ends in a, AB in b
     for label, word in zip(fsa.labels.tolist(), fsa.aux_labels.tolist(), strict=True):
         assert word <= 0 or label in last[word]
+
+
+@pytest.mark.parametrize("topology", ["standard", "modified"])
+def test_a_path_has_the_tokens_of_its_words(tmp_path: Path, topology: str) -> None:
+    """Also where equal tokens follow each other without a blank, as the modified topology may."""
+    entries = [Entry("A", (2,)), Entry("AA", (2, 2)), Entry("AB", (2, 3)), Entry("BA", (3, 2))]
+    lang = make_lang(entries, TOKENS)
+    generator = torch.Generator().manual_seed(0)
+    log_probs = torch.log_softmax(torch.randn(4, 5, 5, generator=generator), dim=-1)
+    hl_graph(lang, topology).save(tmp_path / "graph.pt")
+    h, hl = ctc_graph(TOKENS, topology).fsa, Graph.load(tmp_path / "graph.pt").fsa
+    joined = 0
+    for fsa in (h, hl):
+        lattices = find_lattices(fsa, log_probs, torch.tensor([5, 5, 4, 1])).fsa
+        for path in (one for paths in nbest_paths(lattices, 100) for one in paths):
+            if fsa is h:
+                assert path.tokens == path.labels
+                continue
+            spellings = product(*(lang.lexicon[lang.words[label]] for label in path.labels))
+            assert path.tokens in {sum(spelling, ()) for spelling in spellings}
+            frames = lattices.labels[list(path.arcs)].tolist()
+            apart = [0, *frames]
+            runs = sum(b > 0 and a != b for a, b in zip(apart[:-1], frames, strict=True))
+            joined += runs < len(path.tokens)
+    assert (joined > 0) == (topology == "modified")
 
 
 def test_other_files_are_refused(tmp_path: Path, lang: LangDir) -> None:

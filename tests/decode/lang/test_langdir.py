@@ -65,6 +65,21 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     lexicon.write_text(lexicon.read_text() + "A 1 zz\n")
     with pytest.raises(ValueError, match="lexiconp.txt:6: 'zz' is not in"):
         LangDir.load(tmp_path / "lang")
+    for name, content, message in (
+        ("lexiconp.txt", "A\n", "lexiconp.txt:1: expected a word, its probability and its tokens"),
+        ("lexiconp.txt", "A x a\n", "lexiconp.txt:1: expected a word, its probability"),
+        ("lexiconp.txt", "", "lexiconp.txt: no pronunciation in it"),
+        ("lang.json", "{}", "lang.json: damaged, run prepare_lang again"),
+        ("lang.json", "{", "lang.json: damaged, run prepare_lang again"),
+        ("words.txt", "\u00e9", "words.txt:1: expected a word and its id 0"),
+    ):
+        make_lang(ENTRIES, TOKENS).save(tmp_path / "lang")
+        (tmp_path / "lang" / name).write_text(content, encoding="utf-8")
+        with pytest.raises(ValueError, match=message):
+            LangDir.load(tmp_path / "lang")
+    (tmp_path / "lang/tokens.txt").write_bytes(b"\xff\n")
+    with pytest.raises(ValueError, match="tokens.txt: not UTF-8"):
+        LangDir.load(tmp_path / "lang")
     for arguments, message in {
         (None, "nothing", 0.5): "'nothing' is not in the token list",
         (None, "sil", 1.0): "must be between 0 and 1",
@@ -73,6 +88,17 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
             make_lang(ENTRIES, TOKENS, *arguments[1:])
     with pytest.raises(ValueError, match="no word has a pronunciation"):
         make_lang([], TOKENS)
+
+
+def test_replaces_nothing_but_language_directories(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    make_lang(ENTRIES, TOKENS).save(tmp_path / "data")  # empty until now
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/wav.scp").write_text("u1 u1.wav\n")
+    for name in ("other", "other/wav.scp"):
+        with pytest.raises(ValueError, match=f"{name}: is there and is no language directory"):
+            make_lang(ENTRIES, TOKENS).save(tmp_path / name)
+    assert (tmp_path / "other/wav.scp").read_text() == "u1 u1.wav\n"
 
 
 @given(st.lists(st.lists(st.integers(1, 2), min_size=1, max_size=4), min_size=1, max_size=8))

@@ -95,5 +95,13 @@ def test_word_lists(tmp_path: Path) -> None:
         read_word_list(tmp_path / "list", "counts")
     with pytest.raises(ValueError, match="no ARPA file"):
         read_word_list(tmp_path / "list", "arpa")
+    for name, form, content, message in (
+        ("cut.arpa", "arpa", b"\\data\\\n\\1-grams:\n-1\n", "cut.arpa:3: expected a probability"),
+        ("latin", "list", b"a\n\xff\n", "latin:2: not UTF-8"),
+        ("cut.gz", "list", gzip.compress(b"a\n" * 9)[:-9], "cut.gz: damaged gzip file"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            read_word_list(tmp_path / name, form)
     with pytest.raises(ValueError, match="form of a word list"):
         read_word_list(tmp_path / "list", "kaldi")
