@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import List, Sequence
+import math
+from typing import Dict, List, Sequence, Tuple
 
 import pytest
 
@@ -10,9 +11,9 @@ k2 = pytest.importorskip("k2", reason="k2 is not installed for this torch")
 
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from small_lattices import Small, small_lattices, to_fsa_vec  # noqa: E402
+from small_lattices import Small, small_lattices, to_fsa_vec, words  # noqa: E402
 
-from espnet_plugin.decode.rescore.nbest import Path, nbest_paths, rank  # noqa: E402
+from espnet_plugin.decode.rescore.nbest import Path, nbest_paths  # noqa: E402
 from espnet_plugin.decode.rescore.oracle import count_words  # noqa: E402
 from espnet_plugin.decode.rescore.tune import Trial, Tuner, grid  # noqa: E402
 from espnet_plugin.decode.scales import Scales  # noqa: E402
@@ -42,6 +43,7 @@ def test_grid() -> None:
     st.lists(st.lists(st.sampled_from("abc"), max_size=4), min_size=4, max_size=4),
 )
 def test_lattices_and_full_lists_agree_with_decoding(lattices: List[Small], texts) -> None:
+    """Lattices against all their paths; lists, whose alignments are fixed, against their order."""
     tried = grid(acoustic=(0.5, 1.0), hlg=(0.0, 1.0, 4.0), lm=(0.5, 1.0))
     lattice, references = to_fsa_vec(lattices), texts[: len(lattices)]
     nbest = nbest_paths(lattice, 1000)
@@ -51,20 +53,26 @@ def test_lattices_and_full_lists_agree_with_decoding(lattices: List[Small], text
     by_lattice.add_lattice(lattice, references)
     trials = zip(tried, by_list.trials(), by_lattice.trials(), strict=True)
     for scales, one, two in trials:
-        ranked = rank(nbest, scales)
-        clear = all(
-            len(paths) < 2 or paths[0].score(scales) - paths[1].score(scales) > 1e-4
-            for paths in ranked
-        )
-        if clear:
-            expected = sum(
-                count_words(reference, to_words(paths[0].labels) if paths else []).errors
-                for paths, reference in zip(ranked, references, strict=True)
-            )
-            assert one.scales == two.scales == scales
-            assert one.counts.errors == two.counts.errors == expected
+        assert one.scales == two.scales == scales
+        listed = [[(path.score(scales), path.labels) for path in paths] for paths in nbest]
+        for trial, scored in ((one, listed), (two, [all_labels(s, scales) for s in lattices])):
+            ranked = [sorted(paths, reverse=True) for paths in scored]
+            if all(len(paths) < 2 or paths[0][0] - paths[1][0] > 1e-4 for paths in ranked):
+                assert trial.counts.errors == sum(
+                    count_words(reference, to_words(paths[0][1]) if paths else []).errors
+                    for paths, reference in zip(ranked, references, strict=True)
+                )
         assert one.counts.utterances == two.counts.utterances == len(lattices)
         assert one.counts.tokens == two.counts.tokens == sum(map(len, references))
+
+
+def all_labels(small: Small, scales: Scales) -> List[Tuple[float, Tuple[int, ...]]]:
+    """Every label sequence of a lattice with the score of its best alignment."""
+    best: Dict[Tuple[int, ...], float] = {}
+    for path in small.paths():
+        score = sum(scales.combine(arc.am, arc.lm, arc.lexicon) for arc in path)
+        best[words(path)] = max(best.get(words(path), -math.inf), score)
+    return [(score, labels) for labels, score in best.items()]
 
 
 def test_best_is_the_closest_to_one_of_equals() -> None:
