@@ -47,7 +47,7 @@ def find_label(arcs, low, first, end, label):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def expand(  # type: ignore[no-untyped-def]
-    row_splits, arcs, weights, heaviest, frame, likely, states, scores, width, output_beam,
+    row_splits, arcs, weights, heaviest, frame, top, likely, states, scores, width, output_beam,
     slots, found, max_arcs,
 ):  # fmt: skip
     """Follow the arcs of a frame whose end is within ``width`` of the best end.
@@ -57,6 +57,7 @@ def expand(  # type: ignore[no-untyped-def]
         arcs, weights: of the graph, sorted by label (−1 last) within a state.
         heaviest: no arc's score is above it.
         frame: (V) float64 log posteriors.
+        top: the highest of them.
         likely: (V) int32 room for labels.
         states, scores: of the nodes that are alive before the frame.
         width: of the beam.
@@ -73,12 +74,10 @@ def expand(  # type: ignore[no-untyped-def]
         (counted in ``states``), arc, slot and score of the arcs followed, by source.
     """
     reached, reached_scores, sources, followed, ends, end_scores = found
-    best_node, top = 0, LOWEST
+    best_node = 0
     for node in range(len(scores)):
         if scores[node] > scores[best_node]:
             best_node = node
-    for label in range(len(frame)):
-        top = max(top, frame[label])
     best = LOWEST
     state, score = states[best_node], scores[best_node]
     for arc in range(row_splits[state], row_splits[state + 1]):
@@ -187,7 +186,7 @@ def lowest_alive(scores, width, most):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def forward(  # type: ignore[no-untyped-def]
-    row_splits, arcs, weights, heaviest, log_probs, acoustic, search_beam, output_beam, least,
+    row_splits, arcs, weights, heaviest, log_probs, tops, acoustic, search_beam, output_beam, least,
     most, slots, max_arcs,
 ):  # fmt: skip
     """Search an utterance.
@@ -197,6 +196,7 @@ def forward(  # type: ignore[no-untyped-def]
     Args:
         row_splits, arcs, weights, heaviest, slots: as in :func:`expand`.
         log_probs: (T, V) float32.
+        tops: (T) their maxima.
         acoustic: their weight.
         search_beam, output_beam, least, most: the beams.
         max_arcs: how many arcs may be recorded, and be followed in one frame.
@@ -225,8 +225,8 @@ def forward(  # type: ignore[no-untyped-def]
         alive = slice(first_node[t], num_nodes)
         width = adapted(width, search_beam, num_alive, least, most)
         num_reached, num_followed, found = expand(
-            row_splits, arcs, weights, heaviest, frame, likely, states[alive], scores[alive],
-            width, output_beam, slots, found, max_arcs,
+            row_splits, arcs, weights, heaviest, frame, acoustic * tops[t], likely, states[alive],
+            scores[alive], width, output_beam, slots, found, max_arcs,
         )  # fmt: skip
         release(slots, found[0], num_reached)
         enough = num_arcs + num_followed <= max_arcs
@@ -268,7 +268,7 @@ def forward(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def search(  # type: ignore[no-untyped-def]
-    row_splits, arcs, weights, heaviest, log_probs, acoustic, search_beam, output_beam, least,
+    row_splits, arcs, weights, heaviest, log_probs, tops, acoustic, search_beam, output_beam, least,
     most, slots, max_arcs,
 ):  # fmt: skip
     """The lattice of an utterance: :func:`forward`, and what is far from the best path cut out.
@@ -279,8 +279,8 @@ def search(  # type: ignore[no-untyped-def]
         final state) and the log posterior (float32). K is 0 if there is no path.
     """
     enough, states, scores, first_node, sources, targets, chosen, first_arc = forward(
-        row_splits, arcs, weights, heaviest, log_probs, acoustic, search_beam, output_beam, least,
-        most, slots, max_arcs,
+        row_splits, arcs, weights, heaviest, log_probs, tops, acoustic, search_beam, output_beam,
+        least, most, slots, max_arcs,
     )  # fmt: skip
     num_frames = len(log_probs)
     begin, final = first_node[num_frames], len(states)

@@ -101,7 +101,7 @@ class SearchGraph:
         return made
 
     def search(
-        self, log_probs: np.ndarray, acoustic: float, beams: Beams, max_arcs: int
+        self, log_probs: np.ndarray, tops: np.ndarray, acoustic: float, beams: Beams, max_arcs: int
     ) -> Optional[Found]:
         """The lattice of an utterance; None if it would need more than ``max_arcs`` arcs."""
         try:
@@ -109,7 +109,7 @@ class SearchGraph:
         except IndexError:
             slots = np.full(len(self.row_splits) - 1, -1, dtype=np.int32)
         enough, *found = search(
-            self.row_splits, self.arcs, self.weights, self.heaviest, log_probs,
+            self.row_splits, self.arcs, self.weights, self.heaviest, log_probs, tops,
             np.float32(acoustic), float(beams.search_beam), float(beams.output_beam),
             beams.min_active_states, beams.max_active_states, slots, max_arcs,
         )  # fmt: skip
@@ -159,13 +159,16 @@ def cpu_search(
             f"the graph has the label {tables.largest}, but there are {log_probs.size(2)} outputs"
         )
     graph = graph if tables.sorted is None else tables.sorted
-    rows = [i for i, frames in enumerate(lengths.tolist()) if frames > 0]
+    sizes = lengths.tolist()
+    rows = [i for i, frames in enumerate(sizes) if frames > 0]
     threads = max(1, min(len(rows), torch.get_num_threads()))
     limit = max_arcs if max_arcs is not None else _arcs_in_memory(threads)
-    values = log_probs.detach().float().contiguous().numpy()
+    log_probs = log_probs.detach().float().contiguous()
+    values, tops = log_probs.numpy(), log_probs.amax(-1).numpy()
 
     def one(row: int) -> Optional[Found]:
-        return tables.search(values[row, : int(lengths[row])], acoustic, beams, limit)
+        frames = sizes[row]
+        return tables.search(values[row, :frames], tops[row, :frames], acoustic, beams, limit)
 
     if threads == 1:
         found = [one(row) for row in rows]
@@ -191,9 +194,10 @@ def warm_up() -> None:
     """
     row_splits = np.array([0, 1, 1], dtype=np.int32)
     arcs = np.array([[0, 1, -1, 0]], dtype=np.int32)
+    frame = np.zeros((1, 1), dtype=np.float32)
     search(
-        row_splits, arcs, arcs.view(np.float32), 0.0, np.zeros((1, 1), dtype=np.float32),
-        np.float32(1.0), 1.0, 1.0, 0, 1, np.full(2, -1, dtype=np.int32), INT32,
+        row_splits, arcs, arcs.view(np.float32), 0.0, frame, frame[0], np.float32(1.0), 1.0, 1.0,
+        0, 1, np.full(2, -1, dtype=np.int32), INT32,
     )  # fmt: skip
 
 

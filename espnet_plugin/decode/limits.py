@@ -56,11 +56,11 @@ def lack_of_memory(error: BaseException) -> bool:
 def available_memory() -> int:
     """Bytes that new processes can take without swapping (Linux; 0 where it is not known)."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        with open("/proc/meminfo") as stream:
+            sizes = (line.split()[1] for line in stream if line.startswith("MemAvailable:"))
+            return int(next(sizes, 0)) * 1024
     except OSError:
         return 0
-    values = dict(line.split(":", 1) for line in lines)
-    return int(values["MemAvailable"].split()[0]) * 1024
 
 
 def limit_memory(gibibytes: float, device: Union[str, torch.device] = "cpu") -> None:
