@@ -176,6 +176,8 @@ def _scales(args: argparse.Namespace) -> Any:
 def _references(
     args: argparse.Namespace, directory: Optional[Path], names: Sequence[str]
 ) -> Optional[Dict[str, str]]:
+    from espnet_plugin.data.kaldi import read_table
+
     if args.method != "nbest_oracle":
         return None
     if args.text is None and directory is None:
@@ -183,8 +185,7 @@ def _references(
     path = Path(args.text) if args.text is not None else Path(str(directory)) / "text"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not there; name the reference text with --text")
-    lines = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines()]
-    texts = {line[0]: " ".join(line[1:]).strip() for line in lines if line}
+    texts = read_table(path)
     missing = [name for name in names if name not in texts]
     if missing:
         raise DataError(f"{path}: no {missing[0]} ({len(missing)} of {len(names)} missing)")

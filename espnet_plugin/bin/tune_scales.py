@@ -57,6 +57,7 @@ def tune(args: argparse.Namespace) -> List[Trial]:
         ValueError, FileNotFoundError, ImportError: one line that names what is wrong.
     """
     from espnet_plugin.compat import require_k2
+    from espnet_plugin.data.kaldi import read_table
     from espnet_plugin.decode.methods import Rescorer
     from espnet_plugin.decode.rescore import Tuner, grid, nbest_paths, ngram_rescoring
     from espnet_plugin.decode.scales import Scales, set_scores
@@ -65,7 +66,7 @@ def tune(args: argparse.Namespace) -> List[Trial]:
 
     require_k2()
     store = LatticeStore(args.lattices)
-    references = _read_text(Path(args.text))
+    references = {name: text.split() for name, text in read_table(args.text).items()}
     missing = [name for name in store.utterances if name not in references]
     if missing:
         raise ValueError(f"{args.text}: no {missing[0]} ({len(missing)} missing)")
@@ -107,13 +108,6 @@ def write(trials: Sequence[Trial], out: Path, args: argparse.Namespace) -> None:
             stream.write(
                 f"| {' | '.join(scales)} | {counts.errors} | {counts.error_rate or 0:.2f} |\n"
             )
-
-
-def _read_text(path: Path) -> dict[str, List[str]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: not there")
-    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
-    return {line[0]: line[1:] for line in lines if line}
 
 
 def main(cmd: Optional[Sequence[str]] = None) -> None:

@@ -11,23 +11,41 @@ from espnet_plugin.atomic import PathLike, atomic_open
 from espnet_plugin.stacks.batches import DataError
 
 
-def read_ids(path: PathLike) -> List[str]:
-    """The first column of a Kaldi file, in order.
+def read_table(path: PathLike) -> Dict[str, str]:
+    """A Kaldi file (``text``, ``wav.scp``, ``utt2spk``): what stands after each utterance id.
+
+    Returns:
+        By id, in the file's order; an id alone on its line has an empty string.
 
     Raises:
-        DataError: if the file is missing or empty, or names an utterance twice.
+        DataError: if the file is missing, empty or not UTF-8, or names an utterance twice.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: not there")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    ids = [line.split(maxsplit=1)[0] for line in lines if line.strip()]
-    if not ids:
+    table: Dict[str, str] = {}
+    try:
+        with open(path, encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                name, *rest = line.strip().split(maxsplit=1) or [""]
+                if name in table:
+                    raise DataError(f"{path}:{number}: {name} is there twice")
+                if name:
+                    table[name] = rest[0] if rest else ""
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8") from None
+    if not table:
         raise DataError(f"{path}: empty")
-    if len(set(ids)) < len(ids):
-        twice = sorted({i for i in ids if ids.count(i) > 1})
-        raise DataError(f"{path}: {twice[0]} is there twice")
-    return ids
+    return table
+
+
+def read_ids(path: PathLike) -> List[str]:
+    """The first column of a Kaldi file, in order.
+
+    Raises:
+        DataError: as :func:`read_table`.
+    """
+    return list(read_table(path))
 
 
 def write_kaldi_dir(directory: Path, cuts: Iterable[Any]) -> None:

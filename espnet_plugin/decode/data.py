@@ -13,7 +13,7 @@ import soundfile
 from espnet2.train.dataset import ESPnetDataset
 from torch.utils.data import Dataset
 
-from espnet_plugin.data.kaldi import read_ids
+from espnet_plugin.data.kaldi import read_ids, read_table
 from espnet_plugin.stacks.batches import DataError, Utterance, plan_batches
 from espnet_plugin.task import ASRTask
 
@@ -121,11 +121,10 @@ def model_rate(args: argparse.Namespace) -> Optional[int]:
 
 def _headers(scp: str, names: Sequence[str]) -> Dict[str, Utterance]:
     """Lengths of those recordings that are plain audio files."""
-    lines = Path(scp).read_text(encoding="utf-8").splitlines()
-    paths = dict(line.split(maxsplit=1) for line in lines if len(line.split(maxsplit=1)) == 2)
-    found = {}
+    paths = read_table(scp)
+    found: Dict[str, Utterance] = {}
     for name in names:
-        path = Path(paths.get(name, "").strip())
+        path = Path(paths.get(name, ""))
         try:
             info = soundfile.info(str(path))
         except (soundfile.LibsndfileError, OSError):

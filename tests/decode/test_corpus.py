@@ -11,7 +11,7 @@ import soundfile
 import yaml
 
 from espnet_plugin.bin import asr_inference_k2
-from espnet_plugin.data.kaldi import read_ids
+from espnet_plugin.data.kaldi import read_ids, read_table
 from espnet_plugin.decode.corpus import decode_corpus
 from espnet_plugin.decode.data import SpeechData, model_rate
 from espnet_plugin.decode.decoder import CtcDecoder
@@ -243,8 +243,14 @@ def test_data_errors_name_the_utterance(data_dir) -> None:
         SpeechData((scp, "speech", "sound"), ["utt-b"], 60.0, rate=8000)
     with open(scp, "a") as stream:
         stream.write("utt-a elsewhere.wav\n")
-    with pytest.raises(DataError, match="utt-a is there twice"):
+    with pytest.raises(DataError, match=r"wav.scp:\d+: utt-a is there twice"):
         read_ids(scp)
+    for content, message in ((b"", "scp: empty"), (b"u1 a\n\xff\n", "scp: not UTF-8")):
+        (data_dir / "wav.scp").write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            read_table(scp)
+    (data_dir / "wav.scp").write_bytes(b"u2 two  words \n\nu1\n")
+    assert read_table(scp) == {"u2": "two  words", "u1": ""}
 
 
 def test_nothing_readable_is_an_error(tiny_experiment, tmp_path) -> None:

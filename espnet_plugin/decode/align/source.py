@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 
 from espnet_plugin.atomic import PathLike
+from espnet_plugin.data.kaldi import read_table
 from espnet_plugin.stacks.batches import DataError, Utterance, read_wav_scp
 
 
@@ -61,10 +62,7 @@ def _kaldi(directory: Path) -> Tuple[List[Spoken], Dict[str, str]]:
 
     paths = read_wav_scp(directory)
     file = directory / "text"
-    if not file.is_file():
-        raise DataError(f"{file}: not there; alignment needs what was said")
-    lines = [line.split(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines()]
-    texts = {parts[0]: " ".join(parts[1:]) for parts in lines if parts}
+    texts = read_table(file)
     found, failed = [], {}
     for name, path in paths.items():
         if name not in texts:

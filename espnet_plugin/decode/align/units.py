@@ -28,6 +28,9 @@ class TokenUnits:
         token_type: ``bpe``, ``char`` or ``word``.
         bpemodel: the SentencePiece model; needed for ``bpe``.
         cleaner: ESPnet's text cleaner of the training, if it had one.
+
+    Raises:
+        ValueError: another token type, or ``bpemodel`` cannot be read.
     """
 
     level = "token"
@@ -48,9 +51,13 @@ class TokenUnits:
             )
         self.numbers = {token: i for i, token in enumerate(token_list)}
         self.token_type = token_type
-        self.tokenizer = build_tokenizer(
-            token_type=token_type, bpemodel=bpemodel, space_symbol=SPACE
-        )
+        try:
+            self.tokenizer = build_tokenizer(
+                token_type=token_type, bpemodel=bpemodel, space_symbol=SPACE
+            )
+            self.tokenizer.text2tokens("")  # only now it reads the file
+        except (OSError, RuntimeError):
+            raise ValueError(f"{bpemodel}: no SentencePiece model is in this file") from None
         self.cleaner = TextCleaner(cleaner)
 
     def __call__(self, text: str) -> Tuple[Transcript, List[str]]:

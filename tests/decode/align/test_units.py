@@ -39,6 +39,13 @@ def test_what_cannot_be_aligned_says_why() -> None:
         TokenUnits(["<blank>", "<unk>", "A"], "phn")
 
 
+def test_what_is_no_sentencepiece_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.model").write_text("nothing")
+    for name in ("bad.model", "none.model"):
+        with pytest.raises(ValueError, match=f"{name}: no SentencePiece model is in this file"):
+            TokenUnits(["<blank>", "A"], "bpe", str(tmp_path / name))
+
+
 def test_lexicon_units() -> None:
     tokens = ["<blank>", "<unk>", "AH", "B", "SIL", "<sos/eos>"]
     entries = [Entry("A", (2,)), Entry("AB", (2, 3)), Entry("AB", (3,))]
