@@ -38,11 +38,15 @@ def best_paths(lattice: k2.Fsa) -> Tuple[List[List[int]], List[float]]:
 
     Returns:
         Per lattice the labels above 0 in order, and the score (natural logarithm, summed in
-        float64).
+        float64), −∞ for a lattice without a path.
     """
     k2 = require_k2()
     paths = k2.shortest_path(lattice, use_double_scores=True)
-    scores = paths.get_tot_scores(use_double_scores=True, log_semiring=False)
+    shape = paths.arcs.shape()
+    rows = shape.row_ids(1).long()[shape.row_ids(2).long()]
+    scores = torch.full((paths.shape[0],), -torch.inf, dtype=torch.float64, device=rows.device)
+    scores[rows] = 0.0
+    scores.index_add_(0, rows, paths.scores.double())
     return k2.get_aux_labels(paths), scores.tolist()
 
 
