@@ -99,6 +99,8 @@ def torch_load(path: str | os.PathLike[str], map_location: Any = "cpu") -> Any:
         return torch.load(path, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["it ends too early"])[0]
+        if isinstance(error, pickle.UnpicklingError):  # torch says how to run its code all the same
+            reason = "it is damaged or holds other objects"
         raise ValueError(f"{path}: not a file of tensors and plain values: {reason}") from error
 
 

@@ -73,7 +73,9 @@ class Lattices:
               0 on arcs to the final state;
             * ``lm_scores`` and ``lexicon_scores`` float32, the graph's parts, 0 where it has
               none;
-            * ``frame`` int32, counted within the utterance, −1 on arcs to the final state.
+            * ``frame`` int32, counted within the utterance, −1 on arcs to the final state;
+            * ``tokens`` int32, of graphs in the modified topology only: the token that begins in
+              the frame, else 0.
 
             ``scores`` are their weighted sum, see :mod:`espnet_plugin.decode.scales`. All are
             natural logarithms.

@@ -105,6 +105,7 @@ class LatticeStore:
 
     Raises:
         FileNotFoundError: if there are no lattices.
+        ValueError: if ``meta.json`` or an index is damaged.
     """
 
     def __init__(self, directory: PathLike) -> None:
@@ -115,7 +116,7 @@ class LatticeStore:
         file = self.directory / "meta.json"
         self.meta: Dict[str, Any] = {}
         if file.is_file():
-            self.meta = json.loads(file.read_text(encoding="utf-8"))
+            self.meta = _read_json(file)
         self.places: Dict[str, Place] = {}
         for path in indexes:
             self.places.update(_read_index(path))
@@ -182,8 +183,14 @@ def _digest(names: Sequence[str]) -> str:
 def _read_index(path: Path) -> Dict[str, Place]:
     if not path.is_file():
         return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return {name: tuple(place) if place else None for name, place in content.items()}
+    return {name: tuple(place) if place else None for name, place in _read_json(path).items()}
+
+
+def _read_json(path: Path) -> Dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged: {error}") from None
 
 
 def _files(index: Path) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -132,3 +133,14 @@ def test_faults_are_one_line(store: Store, command: list[str], message: str) -> 
     assert str(stopped.value).startswith("lattice: ")
     assert message in str(stopped.value)
     assert "\n" not in str(stopped.value)
+
+
+def test_damaged_stores_and_directories_are_one_line(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(store[0], tmp_path / "copy")
+    with pytest.raises(SystemExit, match="lattice: .*Is a directory"):
+        lattice.main(["density", str(copy), "--out", str(copy)])
+    (copy / "meta.json").write_text("{")
+    with pytest.raises(SystemExit, match="lattice: .*meta.json: damaged"):
+        lattice.main(["density", str(copy)])

@@ -39,7 +39,7 @@ def ctc_topology(
         vocab_size: the number of CTC outputs V, the blank included.
         topology: ``standard`` demands a blank between two equal tokens (Graves et al. 2006) and
             has V² arcs; ``modified`` lets two equal tokens follow each other without one, has
-            about 5·V arcs, and so suits large vocabularies (k2 issue 746).
+            about 4·V arcs, and so suits large vocabularies (k2 issue 746).
         device: where the graph is built.
 
     Returns:
