@@ -6,16 +6,12 @@ a float32 score. They are read as integers (``arcs``) and as floats (``weights``
 
 from __future__ import annotations
 
-from typing import Any, Tuple
-
 import numpy as np
 from numba import njit
 
 TARGET, LABEL, SCORE = 1, 2, 3
 LOWEST = -1.7e308
 """Below every score of a path; −∞ is not above it."""
-
-Arrays = Tuple[Any, ...]
 
 
 @njit(cache=True, nogil=True)
@@ -218,7 +214,6 @@ def forward(  # type: ignore[no-untyped-def]
     )  # fmt: skip
     likely, frame = np.empty(vocab, np.int32), np.empty(vocab, np.float64)
     num_nodes, num_arcs, num_alive, width, enough = 1, 0, 1, search_beam, True
-    first_node[1:] = 1
     for t in range(num_frames):
         for label in range(vocab):
             frame[label] = acoustic * log_probs[t, label]
@@ -231,8 +226,9 @@ def forward(  # type: ignore[no-untyped-def]
         release(slots, found[0], num_reached)
         enough = num_arcs + num_followed <= max_arcs
         reached, reached_scores, followed_from, followed, ends, end_scores = found
-        first_node[t + 1 :] = num_nodes
+        first_node[t + 1] = num_nodes
         if num_reached == 0 or not enough:
+            first_node[t + 1 :] = num_nodes
             break
         cutoff, ties, num_alive = lowest_alive(reached_scores[:num_reached], width, most)
         node_of = reached  # the states are copied before their places are taken

@@ -61,7 +61,7 @@ def find_lattices(
     names = names if names is not None else [f"utterance {i}" for i in range(len(lengths))]
     frames = lengths.tolist()
     failed: Dict[int, str] = {}
-    strange = torch.isnan(log_probs).any(2).any(1).tolist()  # perhaps in its padding alone
+    strange = torch.isnan(log_probs.amax(2)).any(1).tolist()  # perhaps in the padding alone
     for i, count in enumerate(frames):
         if count and strange[i] and bool(torch.isnan(log_probs[i, :count]).any()):
             failed[i] = "a posterior is not a number"
