@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from pathlib import Path
 from typing import Optional, Sequence
 
 from espnet_plugin.lm import NGram, NGramError, train_ngram
@@ -81,6 +82,9 @@ def choose_engine(args: argparse.Namespace) -> str:
 
 def train(args: argparse.Namespace) -> NGram:
     """Train and write the model of the options."""
+    for path in (*args.text, *(args.perplexity or ())):  # not after hours
+        if not Path(path).exists():
+            raise NGramError(f"{path}: not there")
     if args.entropy_prune is not None:
         check_threshold(args.entropy_prune)
     sentences = progress(read_sentences(args.text, args.text_type == "kaldi"), "sentences")
