@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from espnet_plugin.decode.espnet_options import check_unused, choose_method, read_k2_config
-from espnet_plugin.decode.methods import FROM_LATTICES
+from espnet_plugin.decode.methods import FROM_LATTICES, check_graph
 from espnet_plugin.decode.model_files import find_model, load_nnlm
 from espnet_plugin.decode.options import STORE_HERE, get_parser
 from espnet_plugin.decode.results import JOURNAL
@@ -36,7 +36,8 @@ def check_options(args: argparse.Namespace) -> None:
         ValueError: one line that names the option.
     """
     check_unused(args)
-    for name, made_by in (("graph", "compile_graph"), ("lm", "train_ngram")):
+    of_lm = "compile_graph --kind G" if str(args.lm).endswith(".pt") else "train_ngram"
+    for name, made_by in (("graph", "compile_graph"), ("lm", of_lm)):
         file = getattr(args, name)
         if file is not None and not Path(file).is_file():
             raise FileNotFoundError(f"--{name} {file}: not there; {made_by} makes one")
@@ -61,6 +62,7 @@ def check_options(args: argparse.Namespace) -> None:
     for _, name, _ in args.data_path_and_name_and_type or [("", "speech", "")]:
         if name != "speech" or len(args.data_path_and_name_and_type or [0]) > 1:
             raise ValueError("--data_path_and_name_and_type: one is needed, named speech")
+    check_graph(args.method, args.graph is not None)  # now rather than with the model read
     if args.method == "greedy" and args.lattice_dir not in (None, STORE_HERE):
         raise ValueError("--lattice_dir: --method greedy makes no lattices")
 

@@ -10,7 +10,7 @@ import yaml
 # What ESPnet's command offers and decoding with lattices cannot use: any other value than the
 # default is refused. (option, default, what to do instead)
 UNUSED = (
-    ("is_ctc_decoding", True, "CTC decoding is what this command does"),
+    ("is_ctc_decoding", True, "leave it out; --lang_dir or --graph decodes with a word graph"),
     ("word_lm_train_config", None, "leave it out"),
     ("word_lm_file", None, "leave it out"),
     ("nbest", 1, "only the best hypothesis is written; lattices hold the others"),

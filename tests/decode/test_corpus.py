@@ -205,6 +205,8 @@ def test_a_packed_model_decodes_alike(tiny_experiment, data_dir, tmp_path) -> No
         (["--lm_file", "lm.pth"], "--lm_train_config and --lm_file belong together"),
         (["--graph", "HLG.pt"], "--graph HLG.pt: not there; compile_graph makes one"),
         (["--lm", "lm.arpa"], "--lm lm.arpa: not there; train_ngram makes one"),
+        (["--lm", "G.pt"], "--lm G.pt: not there; compile_graph --kind G makes one"),
+        (["--method", "hlg", "--checkpoint", "none.pth"], "hlg needs a graph over words"),
         (["--penalty", "0.5"], "--penalty 0.5"),
         (["--nbest", "10"], "--nbest 10"),
         (["--ctc_weight", "0.3"], "--ctc_weight 0.3"),
