@@ -12,6 +12,8 @@ from numba import njit
 TARGET, LABEL, SCORE = 1, 2, 3
 LOWEST = -1.7e308
 """Below every score of a path; −∞ is not above it."""
+SLACK = 1e-6
+"""What rounding may do to a bound, and more."""
 
 
 @njit(cache=True, nogil=True)
@@ -23,14 +25,14 @@ def grown(array, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def find_label(arcs, low, first, end, label):  # type: ignore[no-untyped-def]
+def find_label(arcs, first, end, label):  # type: ignore[no-untyped-def]
     """The first arc in ``first … end`` − 1 whose label is not below ``label``.
 
-    Where a state ``low … end`` has one arc for each label from 0 on, it is found at once.
+    Where there is one arc for each label from 0 on, it is found at once.
     """
-    guess = low + label
+    guess = first + label
     if guess < end and arcs[guess, LABEL] == label:
-        if guess == low or arcs[guess - 1, LABEL] != label:
+        if guess == first or arcs[guess - 1, LABEL] != label:
             return guess
     while first < end:
         middle = (first + end) // 2
@@ -42,9 +44,32 @@ def find_label(arcs, low, first, end, label):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def choose_labels(frame, least, likely):  # type: ignore[no-untyped-def]
+    """Write the labels whose log posterior is at least ``least`` to ``likely``; their number."""
+    count = 0
+    for label in range(len(frame)):
+        if frame[label] >= least:
+            likely[count] = label
+            count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def span(arcs, low, high, label):  # type: ignore[no-untyped-def]
+    """First and last + 1 of a state's arcs with a label; all of them where ``label`` is −1."""
+    if label < 0:
+        return low, high
+    first = find_label(arcs, low, high, label)
+    last = first
+    while last < high and arcs[last, LABEL] == label:
+        last += 1
+    return first, last
+
+
+@njit(cache=True, nogil=True)
 def expand(  # type: ignore[no-untyped-def]
-    row_splits, arcs, weights, heaviest, frame, top, likely, states, scores, width, output_beam,
-    slots, found, max_arcs,
+    row_splits, arcs, weights, heaviest, frame, top, likely, states, scores, width, slots, reached,
+    reached_scores,
 ):  # fmt: skip
     """Follow the arcs of a frame whose end is within ``width`` of the best end.
 
@@ -57,23 +82,14 @@ def expand(  # type: ignore[no-untyped-def]
         likely: (V) int32 room for labels.
         states, scores: of the nodes that are alive before the frame.
         width: of the beam.
-        output_beam: an arc that is so much worse than another to the same state has no part in
-            the lattice.
-        slots: per state of the graph −1; afterwards the places of the states that were
-            reached are in it, which :func:`release` clears.
-        found: what an earlier call returned last: room that is used again.
-        max_arcs: it ends when it has followed more arcs.
+        slots: per state of the graph −1, and again so afterwards.
+        reached, reached_scores: room.
 
     Returns:
-        The number of states reached, the number of arcs followed (among them some whose end
-        is too bad after all), and ``found``: reached states and their best scores; source
-        (counted in ``states``), arc, slot and score of the arcs followed, by source.
+        The number of states reached (some of them too bad after all), these states and their
+        best scores, in larger arrays if need be.
     """
-    reached, reached_scores, sources, followed, ends, end_scores = found
-    best_node = 0
-    for node in range(len(scores)):
-        if scores[node] > scores[best_node]:
-            best_node = node
+    best_node = np.argmax(scores)
     best = LOWEST
     state, score = states[best_node], scores[best_node]
     for arc in range(row_splits[state], row_splits[state + 1]):
@@ -81,29 +97,16 @@ def expand(  # type: ignore[no-untyped-def]
             break
         best = max(best, score + weights[arc, SCORE] + frame[arcs[arc, LABEL]])
     cutoff = max(LOWEST, best - width)
-    num_likely = 0
-    for label in range(len(frame)):  # only these can end within the beam
-        if score + heaviest + frame[label] >= cutoff:
-            likely[num_likely] = label
-            num_likely += 1
-    num_reached, num_followed = 0, 0
+    num_likely = choose_labels(frame, cutoff - score - heaviest - SLACK, likely)
+    count = 0
     for node in range(len(scores)):
         state, score = states[node], scores[node]
-        if not score + heaviest + top >= cutoff:
+        if score + heaviest + top < cutoff - SLACK:
             continue
         low, high = row_splits[state], row_splits[state + 1]
         sparse = high - low > 4 * num_likely
-        after = low
         for i in range(num_likely if sparse else 1):
-            first, last = low, high
-            if sparse:
-                if not score + heaviest + frame[likely[i]] >= cutoff:
-                    continue
-                first = find_label(arcs, low, after, high, likely[i])
-                last = first
-                while last < high and arcs[last, LABEL] == likely[i]:
-                    last += 1
-                after = last
+            first, last = span(arcs, low, high, likely[i] if sparse else -1)
             for arc in range(first, last):
                 label = arcs[arc, LABEL]
                 if label < 0:
@@ -116,37 +119,17 @@ def expand(  # type: ignore[no-untyped-def]
                     cutoff = max(LOWEST, best - width)
                 target = arcs[arc, TARGET]
                 slot = slots[target]
-                if slot < 0:
-                    slot = num_reached
-                    slots[target] = slot
-                    if slot == len(reached):
-                        reached, reached_scores = grown(reached, slot), grown(reached_scores, slot)
-                    reached[slot], reached_scores[slot] = target, end_score
-                    num_reached += 1
-                elif end_score > reached_scores[slot]:
-                    reached_scores[slot] = end_score
-                elif end_score < reached_scores[slot] - output_beam:
+                if slot >= 0:
+                    reached_scores[slot] = max(reached_scores[slot], end_score)
                     continue
-                if num_followed == len(followed):
-                    sources = grown(sources, num_followed)
-                    followed = grown(followed, num_followed)
-                    ends = grown(ends, num_followed)
-                    end_scores = grown(end_scores, num_followed)
-                sources[num_followed], followed[num_followed] = node, arc
-                ends[num_followed], end_scores[num_followed] = slot, end_score
-                num_followed += 1
-                if num_followed > max_arcs:
-                    found = (reached, reached_scores, sources, followed, ends, end_scores)
-                    return num_reached, num_followed, found
-    found = (reached, reached_scores, sources, followed, ends, end_scores)
-    return num_reached, num_followed, found
-
-
-@njit(cache=True, nogil=True)
-def release(slots, reached, count):  # type: ignore[no-untyped-def]
-    """Set ``slots`` back to −1."""
-    for i in range(count):
-        slots[reached[i]] = -1
+                if count == len(reached):
+                    reached, reached_scores = grown(reached, count), grown(reached_scores, count)
+                slots[target] = count
+                reached[count], reached_scores[count] = target, end_score
+                count += 1
+    for slot in range(count):
+        slots[reached[slot]] = -1
+    return count, reached, reached_scores
 
 
 @njit(cache=True, nogil=True)
@@ -182,10 +165,10 @@ def lowest_alive(scores, width, most):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def forward(  # type: ignore[no-untyped-def]
-    row_splits, arcs, weights, heaviest, log_probs, tops, acoustic, search_beam, output_beam, least,
-    most, slots, max_arcs,
+    row_splits, arcs, weights, heaviest, log_probs, tops, acoustic, search_beam, least, most, slots,
+    max_arcs,
 ):  # fmt: skip
-    """Search an utterance.
+    """The states that live on, frame by frame.
 
     A node is a state of the graph after a frame; node 0 is the start.
 
@@ -194,72 +177,44 @@ def forward(  # type: ignore[no-untyped-def]
         log_probs: (T, V) float32.
         tops: (T) their maxima.
         acoustic: their weight.
-        search_beam, output_beam, least, most: the beams.
-        max_arcs: how many arcs may be recorded, and be followed in one frame.
+        search_beam, least, most: the beams.
+        max_arcs: how many nodes may be recorded.
 
     Returns:
         Whether they were enough; states and scores of the nodes; the first node after each
-        number of frames (T + 2); source, target and graph arc of the recorded arcs; the first
-        of each frame (T + 1).
+        number of frames (T + 2).
     """
     num_frames, vocab = log_probs.shape
     states, scores = np.zeros(256, np.int32), np.zeros(256, np.float64)
-    sources, targets = np.empty(1024, np.int32), np.empty(1024, np.int32)
-    chosen = np.empty(1024, np.int32)
+    reached, reached_scores = np.empty(256, np.int32), np.empty(256, np.float64)
     first_node = np.zeros(num_frames + 2, np.int64)
-    first_arc = np.zeros(num_frames + 1, np.int64)
-    found = (
-        np.empty(256, np.int32), np.empty(256, np.float64), np.empty(1024, np.int32),
-        np.empty(1024, np.int32), np.empty(1024, np.int32), np.empty(1024, np.float64),
-    )  # fmt: skip
     likely, frame = np.empty(vocab, np.int32), np.empty(vocab, np.float64)
-    num_nodes, num_arcs, num_alive, width, enough = 1, 0, 1, search_beam, True
+    num_nodes, num_alive, width, enough = 1, 1, search_beam, True
     for t in range(num_frames):
         for label in range(vocab):
             frame[label] = acoustic * log_probs[t, label]
         alive = slice(first_node[t], num_nodes)
         width = adapted(width, search_beam, num_alive, least, most)
-        num_reached, num_followed, found = expand(
+        count, reached, reached_scores = expand(
             row_splits, arcs, weights, heaviest, frame, acoustic * tops[t], likely, states[alive],
-            scores[alive], width, output_beam, slots, found, max_arcs,
+            scores[alive], width, slots, reached, reached_scores,
         )  # fmt: skip
-        release(slots, found[0], num_reached)
-        enough = num_arcs + num_followed <= max_arcs
-        reached, reached_scores, followed_from, followed, ends, end_scores = found
         first_node[t + 1] = num_nodes
-        if num_reached == 0 or not enough:
+        enough = num_nodes + count <= max_arcs
+        if count == 0 or not enough:
             first_node[t + 1 :] = num_nodes
             break
-        cutoff, ties, num_alive = lowest_alive(reached_scores[:num_reached], width, most)
-        node_of = reached  # the states are copied before their places are taken
-        while num_nodes + num_reached > len(states):
+        cutoff, ties, num_alive = lowest_alive(reached_scores[:count], width, most)
+        while num_nodes + count > len(states):
             states, scores = grown(states, len(states)), grown(scores, len(scores))
-        for slot in range(num_reached):
-            score, state = reached_scores[slot], reached[slot]
-            node_of[slot] = -1
+        for slot in range(count):
+            score = reached_scores[slot]
             if score > cutoff or (score == cutoff and ties > 0):
                 ties -= score == cutoff
-                states[num_nodes], scores[num_nodes] = state, score
-                node_of[slot] = num_nodes
+                states[num_nodes], scores[num_nodes] = reached[slot], score
                 num_nodes += 1
-        while num_arcs + num_followed > len(sources):
-            sources = grown(sources, len(sources))
-            targets = grown(targets, len(targets))
-            chosen = grown(chosen, len(chosen))
-        for i in range(num_followed):
-            node, score = node_of[ends[i]], end_scores[i]
-            if node >= 0 and score >= cutoff and score >= scores[node] - output_beam:
-                sources[num_arcs], targets[num_arcs] = first_node[t] + followed_from[i], node
-                chosen[num_arcs] = followed[i]
-                num_arcs += 1
-        first_arc[t + 1] = num_arcs
     first_node[num_frames + 1] = num_nodes
-    nodes = slice(0, num_nodes)
-    recorded = slice(0, num_arcs)
-    return (
-        enough, states[nodes], scores[nodes], first_node, sources[recorded], targets[recorded],
-        chosen[recorded], first_arc,
-    )  # fmt: skip
+    return enough, states[:num_nodes], scores[:num_nodes], first_node
 
 
 @njit(cache=True, nogil=True)
@@ -267,96 +222,119 @@ def search(  # type: ignore[no-untyped-def]
     row_splits, arcs, weights, heaviest, log_probs, tops, acoustic, search_beam, output_beam, least,
     most, slots, max_arcs,
 ):  # fmt: skip
-    """The lattice of an utterance: :func:`forward`, and what is far from the best path cut out.
+    """The lattice of an utterance: the arcs between the nodes of :func:`forward` that matter.
+
+    They are found from the last frame to the first: an arc's best complete path is the best one up
+    to its source, and the best one from its target, which is known by then.
 
     Returns:
         Whether ``max_arcs`` were enough; (K, 4) int32 arcs of the lattice, with scores 0; its
         (S + 1) int32 row splits; and of every arc the arc of the graph, the frame (−1: to the
         final state) and the log posterior (float32). K is 0 if there is no path.
     """
-    enough, states, scores, first_node, sources, targets, chosen, first_arc = forward(
-        row_splits, arcs, weights, heaviest, log_probs, tops, acoustic, search_beam, output_beam,
-        least, most, slots, max_arcs,
+    enough, states, scores, first_node = forward(
+        row_splits, arcs, weights, heaviest, log_probs, tops, acoustic, search_beam, least, most,
+        slots, max_arcs,
     )  # fmt: skip
-    num_frames = len(log_probs)
+    num_frames, vocab = log_probs.shape
     begin, final = first_node[num_frames], len(states)
-    best, num_finals = LOWEST, 0
-    for node in range(begin, final):
-        arc = row_splits[states[node] + 1] - 1
-        while arc >= row_splits[states[node]] and arcs[arc, LABEL] < 0:
-            best = max(best, scores[node] + weights[arc, SCORE])
-            num_finals += 1
-            arc -= 1
     if not enough:
-        num_finals = 0
+        begin = final
+    best = LOWEST
+    for node in range(begin, final):
+        for arc in range(row_splits[states[node] + 1] - 1, row_splits[states[node]] - 1, -1):
+            if arcs[arc, LABEL] >= 0:
+                break
+            best = max(best, scores[node] + weights[arc, SCORE])
     threshold = max(LOWEST, best - output_beam)
 
-    # Backwards; what is kept moves to the end of its array.
     remaining = np.full(final, -np.inf)
-    final_nodes, final_arcs = np.empty(num_finals, np.int32), np.empty(num_finals, np.int32)
-    kept_finals = 0
-    for node in range(begin, final if num_finals else begin):
-        arc = row_splits[states[node] + 1] - 1
-        while arc > row_splits[states[node]] and arcs[arc - 1, LABEL] < 0:
-            arc -= 1
-        while arc >= row_splits[states[node]] and arc < row_splits[states[node] + 1]:
+    sources, targets = np.empty(256, np.int32), np.empty(256, np.int32)
+    chosen, frames = np.empty(256, np.int32), np.empty(256, np.int32)
+    count = 0
+    for node in range(final - 1, begin - 1, -1):
+        for arc in range(row_splits[states[node] + 1] - 1, row_splits[states[node]] - 1, -1):
             weight = weights[arc, SCORE]
-            if arcs[arc, LABEL] < 0 and scores[node] + weight >= threshold:
+            if arcs[arc, LABEL] >= 0:
+                break
+            if scores[node] + weight >= threshold:
                 remaining[node] = max(remaining[node], weight)
-                final_nodes[kept_finals], final_arcs[kept_finals] = node, arc
-                kept_finals += 1
-            arc += 1
-    kept = len(sources)
-    frames = np.empty(len(sources), np.int32)
-    for t in range(num_frames - 1 if num_finals else -1, -1, -1):
-        for i in range(first_arc[t + 1] - 1, first_arc[t] - 1, -1):
-            arc, source, target = chosen[i], sources[i], targets[i]
-            rest = (
-                remaining[target]
-                + weights[arc, SCORE]
-                + np.float64(acoustic * log_probs[t, arcs[arc, LABEL]])
-            )
-            if scores[source] + rest >= threshold:
-                remaining[source] = max(remaining[source], rest)
-                kept -= 1
-                sources[kept], targets[kept], chosen[kept], frames[kept] = source, target, arc, t
-
+                if count == len(sources):
+                    sources, targets = grown(sources, count), grown(targets, count)
+                    chosen, frames = grown(chosen, count), grown(frames, count)
+                sources[count], targets[count] = node, final
+                chosen[count], frames[count] = arc, -1
+                count += 1
+    likely, frame = np.empty(vocab, np.int32), np.empty(vocab, np.float64)
+    for t in range(num_frames - 1 if count else -1, -1, -1):
+        for label in range(vocab):
+            frame[label] = acoustic * log_probs[t, label]
+        begin, middle, end = first_node[t], first_node[t + 1], first_node[t + 2]
+        rest_of_best = LOWEST
+        for node in range(middle, end):
+            if remaining[node] > -np.inf:
+                slots[states[node]] = node
+                rest_of_best = max(rest_of_best, remaining[node])
+        least_end = threshold - rest_of_best - heaviest - SLACK
+        num_likely = choose_labels(frame, least_end - scores[begin:middle].max(), likely)
+        top = acoustic * tops[t]
+        for node in range(middle - 1, begin - 1, -1):
+            state, score = states[node], scores[node]
+            if score + top < least_end:
+                continue
+            low, high = row_splits[state], row_splits[state + 1]
+            sparse = high - low > 4 * num_likely
+            for i in range(num_likely - 1 if sparse else 0, -1, -1):
+                first, last = span(arcs, low, high, likely[i] if sparse else -1)
+                for arc in range(last - 1, first - 1, -1):
+                    label = arcs[arc, LABEL]
+                    target = slots[arcs[arc, TARGET]]
+                    if label < 0 or target < 0:
+                        continue
+                    rest = weights[arc, SCORE] + frame[label] + remaining[target]
+                    if not score + rest >= threshold:
+                        continue
+                    remaining[node] = max(remaining[node], rest)
+                    if count == len(sources):
+                        sources, targets = grown(sources, count), grown(targets, count)
+                        chosen, frames = grown(chosen, count), grown(frames, count)
+                    sources[count], targets[count] = node, target
+                    chosen[count], frames[count] = arc, t
+                    count += 1
+        for node in range(middle, end):
+            slots[states[node]] = -1
+        if count > max_arcs:
+            enough, count = False, 0
+            break
+    found = slice(0, count)
     return (enough, *lattice(
-        arcs, log_probs, remaining, sources[kept:], targets[kept:], chosen[kept:], frames[kept:],
-        final_nodes[:kept_finals], final_arcs[:kept_finals],
+        arcs, log_probs, remaining, sources[found][::-1], targets[found][::-1],
+        chosen[found][::-1], frames[found][::-1],
     ))  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
-def lattice(  # type: ignore[no-untyped-def]
-    arcs, log_probs, remaining, sources, targets, chosen, frames, final_nodes, final_arcs,
-):  # fmt: skip
+def lattice(arcs, log_probs, remaining, sources, targets, chosen, frames):  # type: ignore[no-untyped-def]
     """The kept arcs and nodes, numbered anew; see :func:`search`."""
-    inner = len(sources)
-    size = inner + len(final_nodes)
-    number = np.empty(len(remaining), np.int32)
+    size = len(sources)
+    number = np.empty(len(remaining) + 1, np.int32)
     num_states = 0
     for node in range(len(remaining)):
         number[node] = num_states
         num_states += remaining[node] > -np.inf
+    number[-1] = num_states
     if size == 0:
         num_states = -1
     table = np.zeros((size, 4), np.int32)
-    graph_arcs, times = np.empty(size, np.int32), np.full(size, np.int32(-1))
     values = np.zeros(size, np.float32)
     splits = np.zeros(num_states + 2, np.int32)
-    for i in range(inner):
+    for i in range(size):
         label = arcs[chosen[i], LABEL]
         table[i, 0], table[i, TARGET] = number[sources[i]], number[targets[i]]
         table[i, LABEL] = label
-        graph_arcs[i], times[i], values[i] = chosen[i], frames[i], log_probs[frames[i], label]
+        if frames[i] >= 0:
+            values[i] = log_probs[frames[i], label]
         splits[table[i, 0] + 1] += 1
-    for i in range(len(final_nodes)):
-        row = inner + i
-        table[row, 0], table[row, TARGET] = number[final_nodes[i]], num_states
-        table[row, LABEL] = -1
-        graph_arcs[row] = final_arcs[i]
-        splits[table[row, 0] + 1] += 1
     for state in range(num_states + 1):
         splits[state + 1] += splits[state]
-    return table, splits, graph_arcs, times, values
+    return table, splits, chosen.copy(), frames.copy(), values

@@ -6,21 +6,19 @@ frames, states and arcs (:mod:`espnet_plugin.decode.beam_kernel`), and threads t
 utterance each.
 
 **What is followed.** In each frame the arcs of all live states are candidates; the score of an
-arc's end is that of the best path up to it. Arcs whose end is within the beam of the frame's best
-are followed, and the states they lead to live on. The beam is ``search_beam``, and adapts as in
-k2: it widens by a quarter in each frame that begins with fewer than ``min_active_states``, narrows
-to four fifths in one with more than ``max_active_states``, and returns to ``search_beam``
-otherwise. The lattice is made of the arcs followed whose best complete path is within
-``output_beam`` of the best one. Scores of paths are summed in float64.
+arc's end is that of the best path up to it. States with an end within the beam of the frame's best
+live on. The beam is ``search_beam``, and adapts as in k2: it widens by a quarter in each frame that
+begins with fewer than ``min_active_states``, narrows to four fifths after one in which more than
+``max_active_states`` were within it, and returns to ``search_beam`` otherwise. No more than the
+``max_active_states`` best live on, where k2 only narrows the beam. The lattice is made of all arcs
+between live states whose best complete path is within ``output_beam`` of the best one. Unless
+``max_active_states`` interferes it is k2's, arc for arc. Scores of paths are summed in float64.
 
-Two things differ from k2. No more than the ``max_active_states`` best states live on, where k2 only
-narrows the beam. And an arc that ends below the beam is not in the lattice even if it leads to a
-state that lives through another arc; it can be in k2's where its path recovers by nearly
-``search_beam`` − ``output_beam`` later. Apart from these the lattices are the same, arc for arc.
-
-Labels whose posterior is too small to end within the beam even from the best state and with the
-graph's highest score are left out from the start of a frame. As the bound only rises while the
-frame is worked on, that changes nothing in the result.
+**How.** Forwards only the live states are recorded. Backwards, when the best way from each state to
+the end is known, the arcs of the lattice are found among the few that are good enough together with
+it. In both directions labels and states that are too bad even with the frame's best partner and
+the graph's highest score are left out before their arcs are looked at, which changes nothing in the
+result.
 """
 
 from __future__ import annotations
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
     from espnet_plugin.decode.lattice import Beams
 
 BYTES_PER_ARC = 150
-"""What an arc that was followed may cost until the lattices are made."""
+"""What an arc of a lattice may cost until the lattices are made."""
 
 Found = Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
