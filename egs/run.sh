@@ -449,7 +449,7 @@ if wanted 8; then
                 case "$(method "${config}"):${first_pass}" in
                     nbest*:?*|whole_lattice_rescoring:?*)
                         lattices=${exp}/$(decode_tag "${first_pass}")/${set}/lattices
-                        decode "${config}" --from_lattices "${lattices}" --graph none \
+                        decode "${config}" --from_lattices "${lattices}" \
                             --text "${dump}/${set}/text" "${options[@]}" ;;
                     *)
                         decode "${config}" --data_dir "${dump}/${set}" --exp_dir "${exp}" \

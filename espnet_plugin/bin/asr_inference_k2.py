@@ -39,14 +39,15 @@ def check_options(args: argparse.Namespace) -> None:
     of_lm = "compile_graph --kind G" if str(args.lm).endswith(".pt") else "train_ngram"
     for name, made_by in (("graph", "compile_graph"), ("lm", of_lm)):
         file = getattr(args, name)
-        if file is not None and not Path(file).is_file():
+        unread = name == "graph" and args.from_lattices is not None  # lattices have its scores
+        if file is not None and not unread and not Path(file).is_file():
             raise FileNotFoundError(f"--{name} {file}: not there; {made_by} makes one")
     models = [args.exp_dir, args.asr_train_config or args.asr_model_file, args.model_tag]
     data = [args.data_dir, args.data_path_and_name_and_type]
     if args.from_lattices is not None:
-        given = [value for value in (*models, *data, args.graph) if value is not None]
+        given = [value for value in (*models, *data) if value is not None]
         if given:
-            raise ValueError("--from_lattices: neither model, speech nor graph are used with it")
+            raise ValueError("--from_lattices: neither model nor speech are used with it")
         if args.method not in FROM_LATTICES:
             raise ValueError(
                 f"--from_lattices: --method must be one of {', '.join(FROM_LATTICES)}, "

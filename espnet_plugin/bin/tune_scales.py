@@ -116,7 +116,7 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
     try:
         trials = tune(args)
-    except (ValueError, ImportError, FileNotFoundError) as error:
+    except (ValueError, ImportError, OSError) as error:
         sys.exit(f"tune_scales: {error}")
     write(trials, Path(args.out), args)
     best = trials[0]

@@ -23,6 +23,7 @@ result.
 
 from __future__ import annotations
 
+import logging
 import resource
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -190,6 +191,7 @@ def warm_up() -> None:
     Compiled code is kept beside the source, or in the user's cache where that is read-only
     (numba's ``NUMBA_CACHE_DIR`` names another place).
     """
+    logging.info("loading the search; before its first use on a machine it is compiled (10 s)")
     row_splits = np.array([0, 1, 1], dtype=np.int32)
     arcs = np.array([[0, 1, -1, 0]], dtype=np.int32)
     frame = np.zeros((1, 1), dtype=np.float32)

@@ -73,6 +73,16 @@ def test_tune_finds_scales_that_the_command_takes(tiny_experiment, lang, data, t
     assert list(text(tmp_path / "again")) == ["a", "b", "c"]
 
 
+def test_a_configuration_that_names_a_graph_rescores_lattices(
+    tiny_experiment, lang, data, tmp_path
+) -> None:
+    command("--exp_dir", tiny_experiment, "--data_dir", data, "--graph", lang / "HLG.pt",
+            "--output_dir", tmp_path / "out")  # fmt: skip
+    command("--config", ROOT / "conf" / "decode_k2_nbest.yaml", "--output_dir", tmp_path / "again",
+            "--from_lattices", tmp_path / "out" / "lattices")  # fmt: skip
+    assert text(tmp_path / "again") == text(tmp_path / "out")
+
+
 def test_words_tokens_and_parts_of_a_hypothesis(tiny_experiment, lang, waveforms) -> None:
     decoder = CtcDecoder.from_experiment(
         tiny_experiment, method="hlg", graph=lang / "HLG.pt", scales=Scales(acoustic=0.7, hlg=1.5)
