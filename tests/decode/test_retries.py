@@ -187,7 +187,8 @@ def test_a_job_whose_process_is_killed_goes_on(tiny_experiment, tmp_path: Path) 
     assert not list((tmp_path / "out").glob(".decoding*"))
 
     asr_inference_k2.main([*map(str, options), "--output_dir", str(tmp_path / "whole")])
-    assert scores(tmp_path / "whole")["first"] == found["first"]
+    # encoders of two processes differ by float32 rounding
+    assert scores(tmp_path / "whole")["first"] == pytest.approx(found["first"], rel=1e-5)
 
 
 def test_the_real_command_with_little_memory(tiny_experiment, tmp_path: Path) -> None:
