@@ -66,7 +66,7 @@ plan_args="--group_size 3" # options for bin.plan
 inference_config=$(echo "${root}"/conf/decode_k2_{ctc,hlg,nbest,nbest_oracle,nbest_rescoring,whole_lattice_rescoring,attention_rescoring}.yaml) # one or more --config of bin.asr_inference_k2
 inference_args=      # more options for bin.asr_inference_k2
 tune_scales=true     # find the scales of graph and language model on valid_set first
-tune_args="--acoustic_scale 0.5 0.7 1 1.4 2 2.8 4 --lm_scale 1" # options for bin.tune_scales
+tune_args="--acoustic_scale 0.5 0.7 1 1.4 2 2.8 4 --lm_scale 1 --word_scale 0 0.5 1 2" # options for bin.tune_scales
 bench_args=          # more options for bin.benchmark
 
 option_names="corpus workdir stage stop_stage skip_done ngpu nj num_threads python datadir dumpdir

@@ -20,6 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
+from espnet_plugin.primitives import bound_primitives
+
 logger = logging.getLogger(__name__)
 
 
@@ -181,6 +183,7 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
     """Command line."""
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s: %(message)s")
+    bound_primitives()
     try:
         summary, table = run(args)
     except (ValueError, ImportError, OSError) as error:

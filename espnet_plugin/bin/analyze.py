@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
+from espnet_plugin.primitives import bound_primitives
+
 
 def _bool(text: str) -> bool:
     if text.lower() not in ("true", "false"):
@@ -46,6 +48,7 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
     """Run the command."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
     args = get_parser().parse_args(cmd)
+    bound_primitives()
     try:
         _analyze(args)
     except (ImportError, OSError, ValueError, TypeError) as error:

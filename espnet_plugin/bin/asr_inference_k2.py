@@ -24,6 +24,7 @@ from espnet_plugin.decode.methods import FROM_LATTICES, check_graph
 from espnet_plugin.decode.model_files import find_model, load_nnlm
 from espnet_plugin.decode.options import STORE_HERE, get_parser
 from espnet_plugin.decode.results import JOURNAL
+from espnet_plugin.primitives import bound_primitives
 from espnet_plugin.stacks.batches import DataError
 
 Job = Callable[[], Dict[str, Any]]
@@ -173,6 +174,7 @@ def _scales(args: argparse.Namespace) -> Any:
         lm=args.lm_scale,
         attention=args.attention_scale,
         nnlm=args.nnlm_scale,
+        word=args.word_scale,
     )
 
 
@@ -226,6 +228,7 @@ def main(cmd: Optional[Sequence[str]] = None, watched: bool = False) -> None:
     """
     args = get_parser().parse_args(cmd)
     _log_to_stderr(args)
+    bound_primitives()
     try:
         job = prepare(args)
     except (ValueError, ImportError, FileNotFoundError) as error:

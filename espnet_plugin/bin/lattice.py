@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 logger = logging.getLogger(__name__)
 
-SCALES = ("acoustic", "hlg", "lm")
+SCALES = ("acoustic", "hlg", "lm", "word")
 
 
 def get_parser() -> argparse.ArgumentParser:

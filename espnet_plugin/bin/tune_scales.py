@@ -26,7 +26,7 @@ from espnet_plugin.progress import progress
 if TYPE_CHECKING:
     from espnet_plugin.decode.rescore.tune import Trial
 
-SCALES = ("acoustic", "hlg", "lm")
+SCALES = ("acoustic", "hlg", "lm", "word")
 METHODS = ("hlg", "nbest_rescoring", "whole_lattice_rescoring")
 
 
@@ -41,7 +41,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", default="hlg", choices=METHODS)
     parser.add_argument("--lm", help="ARPA (or G.pt for whole lattices) of the rescoring methods")
     parser.add_argument("--num_paths", type=int, default=100, help="length of n-best lists")
-    values = {"acoustic": [0.5, 0.7, 1.0, 1.4, 2.0], "hlg": [1.0], "lm": [0.5, 0.7, 1.0, 1.4, 2.0]}
+    some = [0.5, 0.7, 1.0, 1.4, 2.0]
+    values = {"acoustic": some, "hlg": [1.0], "lm": some, "word": [0.0]}
     for name in SCALES:
         parser.add_argument(
             f"--{name}_scale", type=float, nargs="+", default=values[name], help="to try"
@@ -101,7 +102,7 @@ def write(trials: Sequence[Trial], out: Path, args: argparse.Namespace) -> None:
         )
         yaml.safe_dump(values, stream, sort_keys=False)
     with atomic_open(out.with_suffix(".md")) as stream:
-        stream.write("| " + " | ".join(SCALES) + " | errors | WER |\n" + "|---" * 5 + "|\n")
+        stream.write("| " + " | ".join(SCALES) + " | errors | WER |\n" + "|---" * 6 + "|\n")
         for trial in trials:
             scales = [f"{getattr(trial.scales, name):g}" for name in SCALES]
             counts = trial.counts

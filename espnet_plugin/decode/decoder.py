@@ -111,7 +111,8 @@ class CtcDecoder:
     def scales(self) -> Scales:
         """The weights in the lattices: those of the search times ``lattice_weight``."""
         s, weight = self.search_scales, self.lattice_weight
-        return replace(s, acoustic=weight * s.acoustic, hlg=weight * s.hlg)
+        parts = {name: weight * getattr(s, name) for name in ("acoustic", "hlg", "word")}
+        return replace(s, **parts)
 
     @classmethod
     def from_experiment(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from espnet_plugin.compat import require_k2
-from espnet_plugin.decode.scales import Scales
+from espnet_plugin.decode.scales import Scales, word_counts
 
 if TYPE_CHECKING:
     import k2
@@ -190,18 +190,19 @@ def scaled_graph(graph: k2.Fsa, scales: Scales) -> k2.Fsa:
 
     The last one made of each graph is kept, so that the batches of a run share it.
     """
-    if scales.hlg == scales.lm == 1.0 or not hasattr(graph, "lm_scores"):
+    weights = (scales.hlg, scales.lm, scales.word)
+    if weights == (1.0, 1.0, 0.0):
         return graph
-    weights = (scales.hlg, scales.lm)
     known = _scaled.get(graph)
     if known is None or known[0] != weights:
         scaled = graph.clone()
-        scaled.scores = scales.combine(0.0, graph.lm_scores, graph.lexicon_scores)
+        lm, lexicon = (getattr(graph, name, 0.0) for name in ("lm_scores", "lexicon_scores"))
+        scaled.scores = scales.combine(0.0, lm, lexicon, word_counts(graph))
         known = _scaled[graph] = (weights, scaled)
     return known[1]
 
 
-_scaled: WeakKeyDictionary[Any, Tuple[Tuple[float, float], Any]] = WeakKeyDictionary()
+_scaled: WeakKeyDictionary[Any, Tuple[Tuple[float, ...], Any]] = WeakKeyDictionary()
 
 
 def _add_posteriors(fsa: k2.Fsa, log_probs: Tensor, order: List[int]) -> None:
@@ -220,5 +221,6 @@ def _combined(fsa: k2.Fsa, scales: Scales) -> k2.Fsa:
     for name in ("lm_scores", "lexicon_scores"):
         if not hasattr(fsa, name):
             setattr(fsa, name, torch.zeros_like(fsa.am_scores))
-    fsa.scores = scales.combine(fsa.am_scores, fsa.lm_scores, fsa.lexicon_scores)
+    parts = (fsa.am_scores, fsa.lm_scores, fsa.lexicon_scores)
+    fsa.scores = scales.combine(*parts, word_counts(fsa))
     return fsa

@@ -98,6 +98,9 @@ def _add_rescoring(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--hlg_scale", type=float, default=1.0, help="of the graph's scores")
     group.add_argument("--lm_scale", type=float, default=1.0, help="of n-gram scores within these")
     group.add_argument(
+        "--word_scale", type=float, default=0.0, help="added for each word; below 0: a penalty"
+    )
+    group.add_argument(
         "--attention_scale", "--decoder_weight", type=float, default=0.5, help="of the decoder"
     )
     group.add_argument(

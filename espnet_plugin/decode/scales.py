@@ -8,11 +8,12 @@ A path's parts are natural logarithms, unscaled:
 ``lexicon_score``     pronunciation and silence probabilities of the lexicon
 ``attention``         log probability of its tokens by the model's attention decoder
 ``nnlm``              log probability of its tokens by an ESPnet language model
+``words``             how many output labels it has: words, or tokens without a graph over words
 ====================  =========================================================================
 
 Its total score is ::
 
-    acoustic * am_score + hlg * (lm * lm_score + lexicon_score)
+    acoustic * am_score + hlg * (lm * lm_score + lexicon_score) + word * words
         + attention * attention_score + nnlm * nnlm_score
 
 where a part that was not computed counts 0. The same formula without the last line gives the
@@ -24,6 +25,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Mapping
+
+import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     import k2
@@ -42,9 +46,10 @@ class Scales:
             the draw is more varied. It has no part in a path's score.
         attention: of the attention decoder (ESPnet's ``decoder_weight``).
         nnlm: of the ESPnet language model (ESPnet's ``nnlm_weight``).
+        word: added for each word; below 0 it is Kaldi's word insertion penalty.
 
     Raises:
-        ValueError: if one of them is negative or not finite, or ``nbest`` is 0.
+        ValueError: if one of them is not finite or, except ``word``, negative, or ``nbest`` is 0.
     """
 
     acoustic: float = 1.0
@@ -53,18 +58,21 @@ class Scales:
     nbest: float = 0.5
     attention: float = 0.5
     nnlm: float = 1.0
+    word: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not (math.isfinite(value) and value >= 0):
+            if not math.isfinite(value):
+                raise ValueError(f"the scale {field.name} must be a number, not {value}")
+            if value < 0 and field.name != "word":
                 raise ValueError(f"the scale {field.name} must be 0 or above, not {value}")
         if self.nbest == 0:
             raise ValueError("the scale nbest must be above 0")
 
-    def combine(self, am: Any, lm: Any, lexicon: Any) -> Any:
+    def combine(self, am: Any, lm: Any, lexicon: Any, words: Any) -> Any:
         """Score of a lattice's arcs or paths from their parts: numbers, arrays or tensors."""
-        return self.acoustic * am + self.hlg * (self.lm * lm + lexicon)
+        return self.acoustic * am + self.hlg * (self.lm * lm + lexicon) + self.word * words
 
     def combine_extra(self, extra: Mapping[str, Any]) -> Any:
         """What ``attention`` and ``nnlm`` in ``extra`` add to it; 0 where there are none."""
@@ -86,8 +94,19 @@ def set_scores(lattice: k2.Fsa, scales: Scales) -> k2.Fsa:
     """
     check_parts(lattice)
     scaled = lattice.clone()
-    scaled.scores = scales.combine(lattice.am_scores, lattice.lm_scores, lattice.lexicon_scores)
+    parts = (lattice.am_scores, lattice.lm_scores, lattice.lexicon_scores)
+    scaled.scores = scales.combine(*parts, word_counts(lattice))
     return scaled
+
+
+def word_counts(fsa: k2.Fsa) -> Tensor:
+    """How many output labels above 0 each arc of a graph or lattice has: (A,), float32."""
+    labels = fsa.aux_labels
+    if isinstance(labels, Tensor):
+        return (labels > 0).float()
+    row_ids, row_splits = labels.shape.row_ids(1).long(), labels.shape.row_splits(1)
+    counts = torch.zeros(len(row_splits) - 1, device=row_ids.device)
+    return counts.index_add_(0, row_ids, (labels.values > 0).float())
 
 
 def check_parts(lattice: k2.Fsa) -> None:

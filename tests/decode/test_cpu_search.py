@@ -126,7 +126,7 @@ def test_graphs_are_what_they_should_be() -> None:
     seed=st.integers(0, 10**6),
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     impossible=st.booleans(),
-    scales=st.sampled_from([Scales(), Scales(acoustic=0.5, hlg=1.5)]),
+    scales=st.sampled_from([Scales(), Scales(acoustic=0.5, hlg=1.5), Scales(word=1.0)]),
 )
 def test_without_beams_the_lattice_is_k2s(
     kind: str, seed: int, lengths: list[int], impossible: bool, scales: Scales
@@ -342,6 +342,10 @@ def test_scaled_graphs_are_made_once() -> None:
     assert scaled_graph(graph, Scales(acoustic=2.0, hlg=0.5)) is scaled
     torch.testing.assert_close(scaled.scores, 0.5 * graph.scores)
     assert scaled_graph(graph, Scales(hlg=0.7)) is not scaled
+    counts = (graph.aux_labels > 0).float()
+    torch.testing.assert_close(
+        scaled_graph(graph, Scales(word=-2.0)).scores, graph.scores - 2 * counts
+    )
 
 
 def test_graphs_that_do_not_fit_are_refused() -> None:

@@ -8,8 +8,8 @@ utterance at a time (ESPnet's default) and batched, beside ours; with ESPnet's b
 hypotheses must be the same.
 
 HLG (with --graph): the lexicon decoder of flashlight-text with KenLM, the same lexicon and the same
-ARPA, beside ours. Each side first takes the weights with the fewest errors in wide beams (on
-these very posteriors; flashlight has a word score besides), then both run through their beams.
+ARPA, beside ours. Each side first takes the weight of the n-gram model and the word score with the
+fewest errors in wide beams (on these very posteriors), then both run through their beams.
 The comparison: for each WER of ours that no faster setting reaches, the fastest flashlight setting
 with as few errors, and the other way round.
 
@@ -144,9 +144,10 @@ def compare_hlg(
     assert graph.words is not None
     words = graph.words
 
-    def ours(beams: Beams, weight: float) -> Words:
+    def ours(beams: Beams, weight: float, word_score: float) -> Words:
         # the weight of the n-gram model as a weight of the posteriors; beams are in its units
-        found = our_arm(posteriors, graph.fsa, beams, Scales(acoustic=1.0 / weight))
+        scales = Scales(acoustic=1.0 / weight, word=word_score / weight)
+        found = our_arm(posteriors, graph.fsa, beams, scales)
         return {name: [words[i] for i in labels] for name, labels in found.items()}
 
     flashlight = FlashlightSearch(lang.lexicon, posteriors.vocab_size, arpa)
@@ -155,15 +156,16 @@ def compare_hlg(
     def wer(found: Words) -> float:
         return error_rate(posteriors.references, found)
 
-    our_weight = min(WEIGHTS, key=lambda w: wer(ours(WIDE[0], w)))
+    tried = list(product(WEIGHTS, WORD_SCORES))
+    our_weights = min(tried, key=lambda pair: wer(ours(WIDE[0], *pair)))
     their_weights = min(
-        product(WEIGHTS, WORD_SCORES),
+        tried,
         key=lambda pair: wer(
             flashlight.search(one_by_one, replace(WIDE[1], lm_weight=pair[0], word_score=pair[1]))
         ),
     )
     curves = {}
-    our_arms = {str(_values(b)): lambda b=b: ours(b, our_weight) for b in OUR_BEAMS}
+    our_arms = {str(_values(b)): lambda b=b: ours(b, *our_weights) for b in OUR_BEAMS}
     their_arms = {
         str(_values(o)[:3]): lambda o=o: flashlight.search(
             one_by_one, replace(o, lm_weight=their_weights[0], word_score=their_weights[1])
@@ -174,7 +176,7 @@ def compare_hlg(
     for side, arms in (("ours", our_arms), ("flashlight", their_arms)):
         curves[side] = [{"beams": n, "WER": wer(arm()), **times[n]} for n, arm in arms.items()]
     return {
-        "weights": {"ours": our_weight, "flashlight": their_weights},
+        "weights": {"ours": our_weights, "flashlight": their_weights},
         "curves": curves,
         "at equal or better WER": [
             *at_equal_errors("ours", "flashlight", curves),

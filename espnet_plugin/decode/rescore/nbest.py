@@ -67,7 +67,8 @@ class Path:
 
     def score(self, scales: Scales) -> float:
         """The total score; the formula is that of :mod:`espnet_plugin.decode.scales`."""
-        graph = scales.combine(self.am_score, self.lm_score, self.lexicon_score)
+        parts = (self.am_score, self.lm_score, self.lexicon_score)
+        graph = scales.combine(*parts, len(self.labels))
         return graph + scales.combine_extra(self.extra)
 
 

@@ -17,6 +17,8 @@ from espnet_plugin.score.counts import Counts
 if TYPE_CHECKING:
     import k2
 
+NEUTRAL = {"acoustic": 1.0, "hlg": 1.0, "lm": 1.0, "attention": 1.0, "nnlm": 1.0, "word": 0.0}
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -29,10 +31,10 @@ class Trial:
 def grid(**values: Sequence[float]) -> List[Scales]:
     """All combinations of scales: ``grid(hlg=(0.8, 1, 1.2), acoustic=(1, 2))``.
 
-    Those not named have the value 1; they matter only where a path has a part of that kind.
+    Those not named have the value 1, ``word`` 0; they matter only where a path has a part of
+    that kind.
     """
-    ones = {name: (1.0,) for name in ("acoustic", "hlg", "lm", "attention", "nnlm")}
-    chosen = {**ones, **values}
+    chosen = {**{name: (value,) for name, value in NEUTRAL.items()}, **values}
     return [Scales(**dict(zip(chosen, one, strict=True))) for one in product(*chosen.values())]
 
 
@@ -69,7 +71,7 @@ class Tuner:
     def add_lattice(self, lattice: k2.Fsa, references: Sequence[Sequence[str]]) -> None:
         """Count the best path of every lattice of an FsaVec in every setting.
 
-        Exact in ``acoustic``, ``hlg`` and ``lm``; lattices know nothing of the other scales.
+        Exact in ``acoustic``, ``hlg``, ``lm`` and ``word``; lattices know nothing of the others.
         """
         chosen = [best_paths(set_scores(lattice, scales))[0] for scales in self.settings]
         for i, reference in enumerate(references):
@@ -80,19 +82,20 @@ class Tuner:
         return [Trial(*one) for one in zip(self.settings, self.counts, strict=True)]
 
     def best(self) -> Trial:
-        """The setting with the fewest errors; of several the one closest to 1 everywhere."""
-        return min(self.trials(), key=lambda t: (t.counts.errors, _from_one(t.scales)))
+        """The setting with the fewest errors; of several the one closest to the neutral values."""
+        return min(self.trials(), key=lambda t: (t.counts.errors, _from_neutral(t.scales)))
 
     def _choose(self, paths: Sequence[Path]) -> List[Tuple[int, ...]]:
         parts = np.array(
             [
                 [p.am_score, p.lm_score, p.lexicon_score]
                 + [p.extra.get(name, 0.0) for name in ("attention", "nnlm")]
+                + [len(p.labels)]
                 for p in paths
             ]
         )
         weights = np.array(
-            [[s.acoustic, s.hlg * s.lm, s.hlg, s.attention, s.nnlm] for s in self.settings]
+            [[s.acoustic, s.hlg * s.lm, s.hlg, s.attention, s.nnlm, s.word] for s in self.settings]
         )
         return [paths[k].labels for k in (parts @ weights.T).argmax(axis=0)]
 
@@ -104,6 +107,5 @@ class Tuner:
             self.counts[k] += known[labels]
 
 
-def _from_one(scales: Scales) -> float:
-    names = ("acoustic", "hlg", "lm", "attention", "nnlm")
-    return sum(abs(getattr(scales, name) - 1.0) for name in names)
+def _from_neutral(scales: Scales) -> float:
+    return sum(abs(getattr(scales, name) - value) for name, value in NEUTRAL.items())

@@ -18,13 +18,14 @@ from espnet_plugin.decode import ctc_topology, find_lattices  # noqa: E402
 from espnet_plugin.decode.rescore.nbest import nbest_paths, sampled_paths  # noqa: E402
 from espnet_plugin.decode.scales import Scales, set_scores  # noqa: E402
 
-SCALES = Scales(acoustic=0.5, hlg=2.0, lm=0.75)
+SCALES = Scales(acoustic=0.5, hlg=2.0, lm=0.75, word=0.625)
 
 
 def exact_score(path: List[Arc], scales: Scales = SCALES) -> float:
     """The total of a path whose arcs' scores k2 holds as float32."""
     parts = [torch.tensor([getattr(arc, n) for arc in path]) for n in ("am", "lm", "lexicon")]
-    return float(scales.combine(*parts).double().sum())
+    counts = torch.tensor([float(len(words([arc]))) for arc in path])
+    return float(scales.combine(*parts, counts).double().sum())
 
 
 def enumerate_best(lattice: Small) -> List[tuple]:

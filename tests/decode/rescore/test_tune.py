@@ -44,7 +44,7 @@ def test_grid() -> None:
 )
 def test_lattices_and_full_lists_agree_with_decoding(lattices: List[Small], texts) -> None:
     """Lattices against all their paths; lists, whose alignments are fixed, against their order."""
-    tried = grid(acoustic=(0.5, 1.0), hlg=(0.0, 1.0, 4.0), lm=(0.5, 1.0))
+    tried = grid(acoustic=(0.5, 1.0), hlg=(0.0, 1.0, 4.0), lm=(0.5, 1.0), word=(0.0, -1.5))
     lattice, references = to_fsa_vec(lattices), texts[: len(lattices)]
     nbest = nbest_paths(lattice, 1000)
     by_list, by_lattice = Tuner(tried, to_words), Tuner(tried, to_words)
@@ -70,7 +70,7 @@ def all_labels(small: Small, scales: Scales) -> List[Tuple[float, Tuple[int, ...
     """Every label sequence of a lattice with the score of its best alignment."""
     best: Dict[Tuple[int, ...], float] = {}
     for path in small.paths():
-        score = sum(scales.combine(arc.am, arc.lm, arc.lexicon) for arc in path)
+        score = sum(scales.combine(arc.am, arc.lm, arc.lexicon, len(words([arc]))) for arc in path)
         best[words(path)] = max(best.get(words(path), -math.inf), score)
     return [(score, labels) for labels, score in best.items()]
 

@@ -23,13 +23,13 @@ from espnet_plugin.decode.rescore.nbest import nbest_paths, rank  # noqa: E402
 from espnet_plugin.decode.rescore.ngram import ngram_rescoring  # noqa: E402
 from espnet_plugin.decode.rescore.rebuild import prune  # noqa: E402
 from espnet_plugin.decode.rescore.whole_lattice import whole_lattice_rescoring  # noqa: E402
-from espnet_plugin.decode.scales import Scales  # noqa: E402
+from espnet_plugin.decode.scales import Scales, word_counts  # noqa: E402
 from espnet_plugin.decode.search import best_paths, total_scores  # noqa: E402
 from espnet_plugin.lm import NGram, train_ngram  # noqa: E402
 
 WORDS = ["<eps>", "a", "b", "c", "never"]
 SENTENCES = ["a b c", "a b", "b a b", "c c a", "a b c a", "b", "c a b c", "a a"]
-SCALES = Scales(acoustic=0.75, hlg=1.25, lm=0.5)
+SCALES = Scales(acoustic=0.75, hlg=1.25, lm=0.5, word=-0.375)
 
 # Not interpolated: the explicit "a b" is far below what backing off would give it.
 ODD = """\\data\\
@@ -88,7 +88,9 @@ def exact(small: Small, model: NGram) -> List[Tuple[float, Tuple[int, ...]]]:
     found = []
     for path in small.paths():
         am, lexicon = sum(arc.am for arc in path), sum(arc.lexicon for arc in path)
-        found.append((SCALES.combine(am, model_score(model, words(path)), lexicon), words(path)))
+        labels = words(path)
+        score = SCALES.combine(am, model_score(model, labels), lexicon, len(labels))
+        found.append((score, labels))
     return found
 
 
@@ -134,6 +136,7 @@ def test_equals_composition_with_epsilon_backoffs(models, tmp_path: Path) -> Non
     lattice = chain(4)
     graph = k2.arc_sort(k2.invert(lattice[0]))
     graph.scores = SCALES.acoustic * graph.am_scores + SCALES.hlg * graph.lexicon_scores
+    graph.scores = graph.scores + SCALES.word * word_counts(graph)
     scaled = k2.arc_sort(grammar.clone())
     scaled.scores = SCALES.hlg * SCALES.lm * grammar.scores
     del graph.aux_labels
