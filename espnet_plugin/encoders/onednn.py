@@ -84,8 +84,13 @@ class Linear(nn.Linear):
 
 
 def adopt(cls: Any, source: nn.Module) -> Any:
-    """A module of class ``cls`` with the parameters, buffers and settings of ``source``."""
+    """A module of class ``cls`` with the parameters, buffers and settings of ``source``.
+
+    The two share them, but what is set in one of them later is not set in the other.
+    """
     module = cls.__new__(cls)
     nn.Module.__init__(module)
     module.__dict__.update(source.__dict__)
+    for name in ("_parameters", "_buffers", "_modules"):
+        module.__dict__[name] = source.__dict__[name].copy()
     return module

@@ -1,0 +1,51 @@
+"""What passes from block to block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+import torch
+from torch import Tensor
+
+Look = Callable[[Tensor], None]
+
+
+@dataclass
+class State:
+    """What enters a block and, with ``x`` and ``maps`` changed, leaves it: ``state = block(state)``."""
+
+    x: Tensor
+    """The hidden state (B, T, D)."""
+    lengths: Tensor
+    """Valid frames (B,), int64."""
+    mask: Optional[Tensor] = None
+    """(B, T), true on valid frames; None where nothing is padded."""
+    positions: Optional[Tensor] = None
+    """What the attention of the family wants to know about positions: a Conformer's embedding, or
+    WavLM's bias by distance (H, 2T-1)."""
+    maps: Optional[Tensor] = None
+    """The last leader's attention map (B, H, T, T), after dropout, for the blocks that follow it."""
+    keep_maps: bool = False
+    """Whether the next block follows, so that this one must leave its map in ``maps``."""
+    look: Optional[Look] = None
+    """When set, the block calls it with its map (B, H, T, T), after softmax, before dropout."""
+
+    @property
+    def explicit(self) -> bool:
+        """Whether somebody asks for this block's map."""
+        return self.keep_maps or self.look is not None
+
+
+def mask_of(lengths: Tensor, frames: int) -> Optional[Tensor]:
+    """(B, frames), true on valid frames, or None where all are.
+
+    While tracing, the mask stays: the trace must serve padded batches too.
+    """
+    mask = torch.arange(frames, device=lengths.device) < lengths[:, None]
+    return mask if torch.jit.is_tracing() or not bool(mask.all()) else None
+
+
+def zero_padding(x: Tensor, mask: Optional[Tensor]) -> Tensor:
+    """(B, T, D) with zeros where the mask (B, T) is false; ``x`` itself where there is no mask."""
+    return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
