@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Dict, Optional, Tuple, Type
 
 
@@ -27,8 +27,20 @@ class Action:
         return (self.block,)  # type: ignore[attr-defined]
 
     def arguments(self) -> Dict[str, Any]:
-        """The action's own fields, in the order of the file."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "line"}
+        """The action's own fields, in the order of the file; without options left as they are."""
+        values = {name: getattr(self, name) for name in self.names()}
+        return {name: value for name, value in values.items() if value != self.options().get(name)}
+
+    @classmethod
+    def names(cls) -> Tuple[str, ...]:
+        """The names of the fields that the file may have."""
+        return tuple(f.name for f in fields(cls) if f.name != "line")
+
+    @classmethod
+    def options(cls) -> Dict[str, Any]:
+        """The fields that the file may leave out, with what they then are."""
+        defaults = {f.name: f.default for f in fields(cls) if f.name != "line"}
+        return {name: value for name, value in defaults.items() if value is not MISSING}
 
 
 @dataclass(frozen=True)
@@ -73,16 +85,21 @@ class PruneHeads(Action):
 @dataclass(frozen=True)
 class Mimic(Action):
     """Replace the blocks from ``blocks[0]`` to ``blocks[1]``, both included, by a small network
-    of ``layers`` layers of width ``hidden`` that was taught to imitate them."""
+    of ``layers`` layers of width ``hidden`` that is taught to imitate them; ``kind`` is one of
+    :data:`MIMICS`."""
 
     blocks: Tuple[int, int]
     hidden: int
     layers: int
+    kind: str = "linear"
 
     @property
     def touched(self) -> Tuple[int, ...]:
         return tuple(range(self.blocks[0], self.blocks[1] + 1))
 
+
+MIMICS = ("linear", "transformer")
+"""Kinds of layers that imitate; see :mod:`espnet_plugin.surgery.mimic`."""
 
 KINDS: Dict[str, Type[Action]] = {
     "drop": Drop,

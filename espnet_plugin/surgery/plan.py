@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import yaml
 
@@ -283,11 +283,20 @@ def _read_action(node: Node) -> Action:
     name = entries["do"].string("do")
     if name not in KINDS:
         raise entries["do"].error(f"unknown action {name!r} (one of {', '.join(KINDS)})")
-    wanted = [f for f in fields(KINDS[name]) if f.name != "line"]
-    _known(node, f"the action {name}", required=["do", *(f.name for f in wanted)])
-    values: Dict[str, Any] = {}
-    for f in wanted:
-        entry = entries[f.name]
-        lists = f.name in ("heads", "blocks")
-        values[f.name] = entry.integers(f.name) if lists else entry.integer(f.name)
-    return KINDS[name](line=node.line, **values)
+    kind = KINDS[name]
+    required = [key for key in kind.names() if key not in kind.options()]
+    _known(node, f"the action {name}", ["do", *required], list(kind.options()))
+    values = {
+        key: _VALUES.get(key, Node.integer)(entries[key], key)
+        for key in kind.names()
+        if key in entries
+    }
+    return kind(line=node.line, **values)
+
+
+_VALUES: Dict[str, Callable[[Node, str], Any]] = {
+    "heads": Node.integers,
+    "blocks": Node.integers,
+    "kind": Node.string,
+}
+"""How the fields of an action are read; others are whole numbers."""

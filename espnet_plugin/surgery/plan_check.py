@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Callable, Dict, List, Mapping, Sequence
 
 from espnet_plugin.surgery.actions import (
+    MIMICS,
     Action,
     Drop,
     LocalAttention,
@@ -79,6 +80,10 @@ def _check_values(blocks: int, action: Action, complain: Complain) -> None:
         for name in ("hidden", "layers"):
             if getattr(action, name) < 1:
                 raise complain(action, f"{name} must be at least 1, not {getattr(action, name)}")
+        if action.kind not in MIMICS:
+            raise complain(
+                action, f"kind of mimic must be one of {', '.join(MIMICS)}, not {action.kind!r}"
+            )
     elif isinstance(action, LocalAttention):
         if action.window < 1:
             raise complain(action, f"window must be at least 1 frame, not {action.window}")

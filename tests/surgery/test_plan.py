@@ -311,3 +311,18 @@ def test_plans_made_in_memory_are_checked_and_name_the_action():
         BlockPlan(stack, (Drop(0),), ("a", "b"))
     with pytest.raises(PlanError, match="plain text"):
         BlockPlan(stack, (Drop(0),), ("a\nb",))
+
+
+def test_the_kind_of_a_mimic_may_be_left_out():
+    text = "stack: {family: hubert, blocks: 4}\nactions:\n  - {blocks: [1, 2], do: mimic, %s}\n"
+    plan = BlockPlan.parse(text % "hidden: 8, layers: 1, kind: transformer")
+    assert plan.actions == (Mimic((1, 2), 8, 1, "transformer"),)
+    assert BlockPlan.parse(plan.to_yaml()) == plan and "kind: transformer" in plan.to_yaml()
+    plain = BlockPlan.parse(text % "hidden: 8, layers: 1, kind: linear")
+    assert plain.actions == (Mimic((1, 2), 8, 1),) and "kind" not in plain.to_yaml()
+    with pytest.raises(PlanError, match=r"plan:3: kind of mimic must be one of linear, trans.*'x'"):
+        BlockPlan.parse(text % "hidden: 8, layers: 1, kind: x", Path("plan"))
+    with pytest.raises(PlanError, match=r"plan:3: kind must be text"):
+        BlockPlan.parse(text % "hidden: 8, layers: 1, kind: 3", Path("plan"))
+    with pytest.raises(PlanError, match=r"plan:3: the action mimic has no key 'line'"):
+        BlockPlan.parse(text % "hidden: 8, layers: 1, line: 3", Path("plan"))
