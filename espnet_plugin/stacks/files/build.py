@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Dict, Set
+from typing import Dict, Sequence, Tuple
 
 import torch
-from torch import nn
 
-from espnet_plugin.stacks.files.names import Tensors, numbered
+from espnet_plugin.stacks.files.names import Readable, Tensors, numbered
 from espnet_plugin.stacks.files.stored import FileError
+from espnet_plugin.stacks.parameters import fill
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
 from espnet_plugin.stacks.wav2vec2.stack import Wav2Vec2Stack
 
@@ -16,10 +16,10 @@ _MASK = "frontend.mask_embedding"
 
 
 def build_stack(config: Wav2Vec2Config, tensors: Tensors) -> Wav2Vec2Stack:
-    """The stack of ``config`` with ``tensors``, which are read one by one into their places.
+    """The stack of ``config`` with ``tensors``.
 
-    The modules are built without memory, so nothing is initialised twice, and at no time is there
-    more in memory than the stack and one tensor.
+    The modules are built without memory and get the tensors as they were read, so nothing is
+    initialised and nothing copied. Shapes are compared before anything is read.
 
     Args:
         tensors: by our names. A checkpoint without an embedding for masked frames gets zeros.
@@ -31,31 +31,32 @@ def build_stack(config: Wav2Vec2Config, tensors: Tensors) -> Wav2Vec2Stack:
     blocks = numbered(tensors, "blocks")
     if blocks != config.blocks:
         raise FileError(f"it has {blocks} blocks, and its configuration {config.blocks}")
-    stack = Wav2Vec2Stack(config, device="meta")
-    _check({name: tuple(p.shape) for name, p in stack.named_parameters()}, tensors)
-    for prefix, module in stack.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            tensor = tensors.get(f"{prefix}.{name}" if prefix else name)
-            value = torch.zeros(parameter.shape) if tensor is None else tensor.load()
-            if not value.is_floating_point():
-                raise FileError(f"its tensor {prefix}.{name} holds whole numbers")
-            setattr(module, name, nn.Parameter(value.to(torch.float32).contiguous()))
+    stack = Wav2Vec2Stack(config, "meta")
+    _check({name: tuple(value.shape) for name, value in stack.state_dict().items()}, tensors)
+    values = {name: _read(name, tensor) for name, tensor in tensors.items()}
+    fill(stack, {_MASK: torch.zeros(config.width), **values})
     return stack
 
 
-def _check(expected: Dict[str, tuple], tensors: Tensors) -> None:
+def _check(expected: Dict[str, Tuple[int, ...]], tensors: Tensors) -> None:
     missing = [name for name in expected if name not in tensors and name != _MASK]
     if missing:
-        raise FileError(f"it has no {missing[0]}{_more(missing)}, by the names of docs/stacks.md")
-    unknown: Set[str] = tensors.keys() - expected.keys()
+        raise FileError(f"it has no {missing[0]}{_more(missing)}")
+    unknown = sorted(tensors.keys() - expected.keys())
     if unknown:
-        first = min(unknown)
-        raise FileError(f"it has {first}, and by its configuration there is none")
-    for name, shape in expected.items():
-        found = tuple(tensors[name].shape) if name in tensors else shape
+        raise FileError(f"it has {unknown[0]}{_more(unknown)}, which its configuration has not")
+    for name, tensor in tensors.items():
+        found, shape = list(tensor.shape), list(expected[name])
         if found != shape:
-            raise FileError(f"its {name} is {list(found)}, and by its configuration {list(shape)}")
+            raise FileError(f"its {name} is {found}, and by its configuration {shape}")
 
 
-def _more(names: list) -> str:
-    return f" (nor {len(names) - 1} others)" if len(names) > 1 else ""
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - 1} others" if len(names) > 1 else ""
+
+
+def _read(name: str, tensor: Readable) -> torch.Tensor:
+    value = tensor.load()
+    if not value.is_floating_point():
+        raise FileError(f"its {name} holds {value.dtype}, no floating-point numbers")
+    return value.to(torch.float32).contiguous()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Dict, Tuple
 
 from espnet_plugin.stacks.files.names import Table, Tensors, below
 from espnet_plugin.stacks.files.settings import Settings, convolutions
 from espnet_plugin.stacks.files.stored import FileError, StoredTensor
+from espnet_plugin.stacks.files.torch_file import read_torch_file
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
 
-ANCHOR = "feature_extractor.conv_layers.0.0.weight"
-"""A tensor that only fairseq's models name so."""
-
+_ANCHOR = "feature_extractor.conv_layers.0.0.weight"
 _LAYERS = "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] + [(512,2,2)]"
+_TUNED = ("wav2vec_ctc", "hubert_ctc")
 _NORMS = {"default": "group", "layer_norm": "layer"}
 _BLOCK, _OURS = "encoder.layers.{i}", "blocks.{i}"
 _TABLE = Table(
@@ -39,25 +40,41 @@ _TABLE = Table(
 )
 
 
-def read_fairseq(content: Dict[Any, Any]) -> Tuple[Wav2Vec2Config, Tensors]:
+def read_fairseq(path: Path, content: Dict[Any, Any]) -> Tuple[Wav2Vec2Config, Tensors]:
     """What a checkpoint of fairseq says of its encoder, and its tensors under our names.
 
     Args:
-        content: the file's dictionary: ``model`` and ``cfg``, or ``args`` before fairseq 0.10.
-            A fine-tuned model's configuration holds that of pre-training in ``w2v_args``.
+        path: the file.
+        content: its dictionary: ``model`` and ``cfg``, or ``args`` before fairseq 0.10. A
+            fine-tuned model's configuration holds that of pre-training in ``w2v_args``; where it
+            does not (fairseq 0.12 leaves it out for HuBERT), it is read from the pre-trained
+            checkpoint, as fairseq does: where ``w2v_path`` says, or beside the file.
 
     Raises:
         FileError: a model of another kind, or a configuration that does not say enough.
     """
-    found = plain_tensors(content["model"])
-    tensors = below(found, ANCHOR)
     model, task = _sections(content)
-    tuned = model.section("w2v_args")
-    if tuned:
-        model, task = _split(tuned)
-    elif len(tensors) < len(found):
-        raise FileError("it is fine-tuned, and the configuration of pre-training is not in it")
-    return _config(model, task, "post_extract_proj.weight" in tensors), _TABLE.translate(tensors)
+    if model.value("_name", model.value("arch", "")) in _TUNED:
+        pretrained = model.section("w2v_args")
+        model, task = _split(pretrained) if pretrained else _pretrained(path, model)
+    family = _family(model)
+    tensors = below(plain_tensors(content["model"]), _ANCHOR)
+    projection = "post_extract_proj.weight" in tensors
+    return _config(model, task, family, projection), _TABLE.translate(tensors)
+
+
+def _pretrained(path: Path, model: Settings) -> Tuple[Settings, Settings]:
+    """The configuration of the checkpoint that was fine-tuned."""
+    named = Path(model.value("w2v_path", "checkpoint of pre-training"))
+    for place in (named, path.parent / named.name):
+        if place.is_file():
+            content = read_torch_file(place)
+            if isinstance(content, dict):
+                return _sections(content)
+    raise FileError(
+        f"it is fine-tuned, and the configuration of pre-training is not in it; put {named.name} "
+        "beside it"
+    )
 
 
 def plain_tensors(values: Any) -> Tensors:
@@ -81,7 +98,7 @@ def _split(settings: Settings) -> Tuple[Settings, Settings]:
     return settings, settings
 
 
-def _config(model: Settings, task: Settings, projection: bool) -> Wav2Vec2Config:
+def _config(model: Settings, task: Settings, family: str, projection: bool) -> Wav2Vec2Config:
     """fairseq's configuration as ours; what it leaves out has fairseq's defaults."""
     for name, value in (
         ("activation_fn", "gelu"),
@@ -94,7 +111,6 @@ def _config(model: Settings, task: Settings, projection: bool) -> Wav2Vec2Config
     norm = model.value("extractor_mode", "default")
     if norm not in _NORMS:
         raise FileError(f"its configuration has extractor_mode: {norm!r}, which is not known")
-    family = _family(model)
     return Wav2Vec2Config(
         family=family,
         conv_layers=convolutions(model.value("conv_feature_layers", _LAYERS)),
@@ -121,7 +137,9 @@ def _config(model: Settings, task: Settings, projection: bool) -> Wav2Vec2Config
 
 def _family(model: Settings) -> str:
     name = model.value("_name", model.value("arch", ""))
-    for family in ("wav2vec2", "hubert"):
-        if name == family or name.startswith(family + "_"):
-            return family
-    raise FileError(f"it is a model of fairseq named {name!r}; wav2vec2 and hubert can be loaded")
+    if name not in ("wav2vec2", "hubert"):
+        raise FileError(
+            f"it is a model of fairseq named {name!r}; wav2vec2 and hubert can be loaded, and "
+            "wav2vec_ctc and hubert_ctc of them"
+        )
+    return name

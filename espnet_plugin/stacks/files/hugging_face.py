@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, Tuple
 
 from espnet_plugin.stacks.files.fairseq import plain_tensors
-from espnet_plugin.stacks.files.names import Table, Tensors, below
+from espnet_plugin.stacks.files.names import Table, Tensors, below, flat
 from espnet_plugin.stacks.files.safe_tensors import read_safetensors
 from espnet_plugin.stacks.files.settings import Settings, check_convolutions
 from espnet_plugin.stacks.files.stored import FileError
@@ -63,8 +63,12 @@ def read_hugging_face(directory: Path) -> Tuple[Wav2Vec2Config, Tensors]:
         OSError: a file that cannot be opened.
     """
     settings = Settings(_read_json(directory / "config.json"))
-    tensors = _TABLE.translate(below(_read_tensors(directory), _ANCHOR))
-    return _config(settings, _normalizes(directory)), tensors
+    config = _config(settings, _normalizes(directory))
+    tensors = below(_read_tensors(directory), _ANCHOR)
+    for name, tensor in tensors.items():
+        if name.endswith(".gru_rel_pos_const"):
+            tensors[name] = flat(tensor)
+    return config, _TABLE.translate(tensors)
 
 
 def _config(settings: Settings, normalize: bool) -> Wav2Vec2Config:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass, field
-from typing import IO, Any, Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import IO, Any, Callable, ClassVar, Dict, List, Mapping, Sequence, Tuple
 
 from espnet_plugin.stacks.files.stored import TYPES, FileError, Storage, StoredTensor
 
@@ -87,7 +87,9 @@ def read_pickle(stream: IO[bytes], storage: Callable[[Tuple[Any, ...]], Storage]
 class _Unpickler(pickle._Unpickler):
     """Python's own unpickler with every opcode that would call something replaced."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[Dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    stack: List[Any]
+    append: Callable[[Any], None]
 
     def __init__(self, stream: IO[bytes], storage: Callable[[Tuple[Any, ...]], Storage]) -> None:
         super().__init__(stream, encoding="latin1")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from math import prod
 from typing import Dict, List, Mapping, Protocol, Tuple
 
 import torch
 
 from espnet_plugin.stacks.files.stored import FileError
 
-_PARTS = {"i": r"\d+", "part": "weight|bias"}
+_PARTS = {"{i}": r"(?P<i>\d+)", "{part}": "(?P<part>weight|bias)"}
 
 
 class Readable(Protocol):
@@ -24,6 +26,23 @@ class Readable(Protocol):
 Tensors = Dict[str, Readable]
 
 
+@dataclass(frozen=True)
+class Reshaped:
+    """A tensor that is seen in another shape of as many elements."""
+
+    source: Readable
+    shape: Tuple[int, ...]
+
+    def load(self) -> torch.Tensor:
+        """Read it."""
+        return self.source.load().reshape(self.shape)
+
+
+def flat(tensor: Readable) -> Reshaped:
+    """The tensor with one dimension."""
+    return Reshaped(tensor, (prod(tensor.shape),))
+
+
 class Table:
     """A table of names; ``{i}`` stands for a number and ``{part}`` for weight or bias.
 
@@ -35,8 +54,8 @@ class Table:
         self._rules: List[Tuple[re.Pattern[str], str]] = []
         for foreign, ours in names.items():
             pattern = re.escape(foreign)
-            for part, allowed in _PARTS.items():
-                pattern = pattern.replace(re.escape("{%s}" % part), f"(?P<{part}>{allowed})")
+            for part, group in _PARTS.items():
+                pattern = pattern.replace(re.escape(part), group)
             self._rules.append((re.compile(pattern), ours))
 
     def translate(self, tensors: Tensors) -> Tensors:

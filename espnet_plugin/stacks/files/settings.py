@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Mapping, Tuple
 
 from espnet_plugin.stacks.files.inert import Record
 from espnet_plugin.stacks.files.stored import FileError

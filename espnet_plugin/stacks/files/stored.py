@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional, Tuple
 
@@ -73,6 +73,17 @@ class StoredTensor:
         if 0 in self.shape:
             return 0
         return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
+
+    def rows(self, first: int, last: int) -> StoredTensor:
+        """The rows from ``first`` to before ``last``.
+
+        Raises:
+            FileError: there are not so many.
+        """
+        if not self.shape or not 0 <= first <= last <= self.shape[0]:
+            raise FileError("a tensor of impossible shape")
+        offset = self.offset + first * self.stride[0]
+        return replace(self, offset=offset, shape=(last - first, *self.shape[1:]))
 
     def load(self) -> torch.Tensor:
         """Read the tensor, and nothing else of its storage.
