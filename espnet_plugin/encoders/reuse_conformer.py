@@ -9,29 +9,15 @@ import torch
 from espnet2.asr.ctc import CTC
 from espnet2.asr.encoder.conformer_encoder import (
     ConformerEncoder,
-    Conv2dSubsampling,
-    Conv2dSubsampling1,
-    Conv2dSubsampling2,
-    Conv2dSubsampling6,
-    Conv2dSubsampling8,
-    TooShortUttError,
-    check_short_utt,
     trim_by_ctc_posterior,
 )
 from torch import Tensor
 
 from espnet_plugin.encoders.block import ReuseEncoderLayer
+from espnet_plugin.encoders.embedding import embed_features
 from espnet_plugin.encoders.faster import faster
 from espnet_plugin.encoders.groups import ReuseGroups
 from espnet_plugin.encoders.groups import reuse_groups as explicit_groups
-
-SUBSAMPLINGS = (
-    Conv2dSubsampling,
-    Conv2dSubsampling1,
-    Conv2dSubsampling2,
-    Conv2dSubsampling6,
-    Conv2dSubsampling8,
-)
 
 
 class ReuseConformerEncoder(ConformerEncoder):
@@ -95,7 +81,7 @@ class ReuseConformerEncoder(ConformerEncoder):
         if masks is None:
             ilens = ilens.to(xs_pad.device)
             masks = torch.arange(xs_pad.size(1), device=xs_pad.device) >= ilens[:, None]
-        x, pos_emb, masks = self._embed(xs_pad, ~masks[:, None, :])
+        x, pos_emb, masks = embed_features(self.embed, xs_pad, ~masks[:, None, :])
         mask = mask_or_none(masks)
 
         hidden: List[Any] = []
@@ -119,23 +105,6 @@ class ReuseConformerEncoder(ConformerEncoder):
             x = self.after_norm(x)
         olens = masks.squeeze(1).sum(1)
         return (x, hidden) if hidden else x, olens, None
-
-    def _embed(self, xs_pad: Tensor, masks: Tensor) -> Tuple[Tensor, Optional[Tensor], Tensor]:
-        if isinstance(self.embed, SUBSAMPLINGS):
-            too_short, limit = check_short_utt(self.embed, xs_pad.size(1))
-            if too_short:
-                raise TooShortUttError(
-                    f"has {xs_pad.size(1)} frames and is too short for subsampling "
-                    f"(it needs more than {limit} frames), return empty results",
-                    xs_pad.size(1),
-                    limit,
-                )
-            embedded, masks = self.embed(xs_pad, masks)
-        else:
-            embedded = self.embed(xs_pad)
-        if isinstance(embedded, tuple):
-            return embedded[0], embedded[1], masks
-        return embedded, None, masks
 
 
 def mask_or_none(masks: Tensor) -> Optional[Tensor]:

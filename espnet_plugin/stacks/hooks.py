@@ -8,6 +8,8 @@ from typing import Any, Callable, Iterator, List, Optional
 import torch
 from torch import nn
 
+from espnet_plugin.stacks.stack import Stack
+
 Callback = Callable[[int, torch.Tensor, torch.Tensor], None]
 
 _FUSED = ("use_sdpa", "use_flash_attn")
@@ -18,8 +20,9 @@ def attention_maps(encoder: nn.Module, callback: Callback) -> Iterator[None]:
     """Call ``callback(block, maps, lengths)`` for each block of each forward pass in the body.
 
     Args:
-        encoder: ESPnet's ConformerEncoder or TransformerEncoder, or ours.
-        callback: gets the number of the block, from 0; its maps (B, H, T, T) as the model
+        encoder: a stack; or ESPnet's ConformerEncoder or TransformerEncoder, or ours.
+        callback: gets the number of the block, from 0 (of a stack: its place in ``blocks``, those
+            that are left; heads that are pruned have no map); its maps (B, H, T, T) as the model
             computed them, after softmax and before dropout, in the model's type and on its
             device; the valid frames (B,), int64. For a block that reuses another's map that map.
             The maps are freed when it returns, unless it keeps them.
@@ -30,10 +33,24 @@ def attention_maps(encoder: nn.Module, callback: Callback) -> Iterator[None]:
     Raises:
         TypeError: a block whose attention is of no known kind.
     """
+    if isinstance(encoder, Stack):
+        with _looking(encoder, callback):
+            yield
+        return
     with ExitStack() as stack:
         for block, attention in enumerate(_attentions(encoder)):
             stack.enter_context(_hooked(attention, block, callback))
         yield
+
+
+@contextmanager
+def _looking(stack: Stack, callback: Callback) -> Iterator[None]:
+    before = stack.map_hook
+    stack.map_hook = lambda place, maps, lengths: callback(place, maps, lengths.cpu())
+    try:
+        yield
+    finally:
+        stack.map_hook = before
 
 
 def _attentions(encoder: nn.Module) -> List[Any]:

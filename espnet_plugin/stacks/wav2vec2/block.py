@@ -7,8 +7,8 @@ from typing import Optional
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
 
+from espnet_plugin.encoders.activation import gelu
 from espnet_plugin.encoders.onednn import Linear
 from espnet_plugin.stacks.state import State
 from espnet_plugin.stacks.wav2vec2.attention import SelfAttention

@@ -6,9 +6,9 @@ from typing import Optional, Tuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
 
 from espnet_plugin.encoders import onednn
+from espnet_plugin.encoders.activation import gelu
 from espnet_plugin.stacks.wav2vec2.chunked_features import chunked_features
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
 from espnet_plugin.stacks.wav2vec2.positions import PositionalConvolution
@@ -76,7 +76,7 @@ class Frontend(nn.Module):
             self.projection = onednn.Linear(inputs, config.width, device=device)
         self.dropout = nn.Dropout(config.input_dropout)
         self.mask_embedding = nn.Parameter(torch.zeros(config.width, device=device))
-        self.positions = PositionalConvolution(
+        self.positions: Optional[nn.Module] = PositionalConvolution(
             config.width, config.pos_kernel, config.pos_groups, device
         )
 

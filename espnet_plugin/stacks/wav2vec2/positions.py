@@ -7,7 +7,9 @@ from typing import Optional
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, gelu
+from torch.nn.functional import conv1d
+
+from espnet_plugin.encoders.activation import gelu
 
 
 class PositionalConvolution(nn.Module):
