@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_plugin.atomic import atomic_dir, atomic_open, atomic_path, write_json
+from espnet_plugin.atomic import atomic_dir, atomic_open, atomic_path, locked, write_json
 
 
 def entries(folder: Path) -> list:
@@ -140,3 +140,21 @@ def test_a_directory_comes_back_if_the_new_one_cannot_take_its_place(tmp_path):
             temporary.rmdir()  # so that the last rename fails
     assert (tmp_path / "d" / "old").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+def count_up(file: Path) -> None:
+    for _ in range(50):
+        with locked(file.parent):
+            file.write_text(str(int(file.read_text()) + 1))
+
+
+def test_a_locked_directory_is_for_one_process_at_a_time(tmp_path):
+    (tmp_path / "count").write_text("0")
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=count_up, args=(tmp_path / "count",)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert (tmp_path / "count").read_text() == "200"
+    assert entries(tmp_path) == ["count"]

@@ -14,12 +14,15 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
+import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from espnet_plugin.decode.espnet_options import check_unused, choose_method, read_k2_config
+from espnet_plugin.decode.jobs import JobError
 from espnet_plugin.decode.methods import FROM_LATTICES, check_graph
 from espnet_plugin.decode.model_files import find_model, load_nnlm
 from espnet_plugin.decode.options import STORE_HERE, get_parser
@@ -43,6 +46,8 @@ def check_options(args: argparse.Namespace) -> None:
         unread = name == "graph" and args.from_lattices is not None  # lattices have its scores
         if file is not None and not unread and not Path(file).is_file():
             raise FileNotFoundError(f"--{name} {file}: not there; {made_by} makes one")
+    if args.nj < 1:
+        raise ValueError(f"--nj {args.nj}: it must be 1 or above")
     models = [args.exp_dir, args.asr_train_config or args.asr_model_file, args.model_tag]
     data = [args.data_dir, args.data_path_and_name_and_type]
     if args.from_lattices is not None:
@@ -81,12 +86,7 @@ def setup(args: argparse.Namespace) -> Dict[str, Any]:
     from espnet_plugin.decode.lattice import Beams
 
     exp_dir, checkpoint = find_model(args)
-    if args.data_dir is not None:
-        source = (str(Path(args.data_dir) / "wav.scp"), "speech", "sound")
-        if (Path(args.data_dir) / "segments").exists():
-            raise DataError(f"{args.data_dir}/segments: cut recordings are not read")
-    else:
-        source = args.data_path_and_name_and_type[0]
+    source = _source(args)
     names = read_ids(args.key_file or source[0])
     beams = (args.search_beam, args.output_beam, args.min_active_states, args.max_active_states)
     device = "cuda" if args.ngpu else "cpu"
@@ -109,18 +109,14 @@ def setup(args: argparse.Namespace) -> Dict[str, Any]:
     decoder = CtcDecoder.from_experiment(exp_dir, checkpoint, device, **texts, **search, nnlm=nnlm)
     assert decoder.experiment is not None
     config = decoder.experiment.args
-    lattice_dir = args.lattice_dir
-    if args.method == "greedy":
-        lattice_dir = None
-    elif lattice_dir == STORE_HERE:
-        lattice_dir = os.path.join(args.output_dir, "lattices")
     files = [decoder.experiment.checkpoint, args.graph, args.lm, args.lm_file]
     return {
         "decoder": decoder,
         "source": source,
         "names": names,
         "output_dir": args.output_dir,
-        "lattice_dir": lattice_dir,
+        "lattice_dir": _lattice_dir(args),
+        "part": args.part,
         "job": [_stamps(files), search, texts],
         "num_workers": args.num_workers,
         "max_seconds": args.batch_seconds,
@@ -162,7 +158,24 @@ def setup_stored(args: argparse.Namespace) -> Dict[str, Any]:
         "names": names,
         "references": _references(args, None, names),
         "job": [_stamps([args.lm]), args.num_paths],
+        "part": args.part,
     }
+
+
+def _source(args: argparse.Namespace) -> Tuple[str, str, str]:
+    if args.data_dir is None:
+        return tuple(args.data_path_and_name_and_type[0])  # type: ignore[return-value]
+    if (Path(args.data_dir) / "segments").exists():
+        raise DataError(f"{args.data_dir}/segments: cut recordings are not read")
+    return (str(Path(args.data_dir) / "wav.scp"), "speech", "sound")
+
+
+def _lattice_dir(args: argparse.Namespace) -> Optional[str]:
+    if args.method == "greedy" or args.from_lattices is not None:
+        return None
+    if args.lattice_dir == STORE_HERE:
+        return os.path.join(args.output_dir, "lattices")
+    return args.lattice_dir
 
 
 def _scales(args: argparse.Namespace) -> Any:
@@ -201,7 +214,38 @@ def _stamps(files: Sequence[Any]) -> List[Any]:
     return [(str(file), os.stat(file).st_mtime_ns) for file in files if file is not None]
 
 
-def prepare(args: argparse.Namespace) -> Job:
+def in_parts(args: argparse.Namespace, cmd: Sequence[str]) -> Dict[str, Any]:
+    """Decode with ``--nj`` processes; the content of ``rtf.json``.
+
+    Raises:
+        DataError, JobError: one line that names what is wrong.
+    """
+    from espnet_plugin.data.kaldi import read_ids
+    from espnet_plugin.decode.jobs import FOLDER, decoding_command, run_parts
+    from espnet_plugin.decode.limits import GIB, available_memory
+    from espnet_plugin.decode.results import finish
+    from espnet_plugin.decode.store import LatticeStore, LatticeWriter, read_meta
+
+    lattice_dir = _lattice_dir(args)
+    if args.from_lattices is not None and args.key_file is None:
+        names = LatticeStore(args.from_lattices).utterances
+    else:
+        names = read_ids(args.key_file or _source(args)[0])
+    memory = args.memory_gb or available_memory() / GIB / 2
+    command = decoding_command([*cmd, "--lattice_dir", lattice_dir or "none"])
+    if memory:
+        command += ["--memory_gb", str(memory / args.nj)]
+    entries = run_parts(command, names, args.output_dir, args.nj)
+    writer = None
+    if lattice_dir is not None:
+        writer = LatticeWriter(lattice_dir, read_meta(lattice_dir))
+    device = "cuda" if args.ngpu else "cpu"
+    summary = finish(entries, names, args.output_dir, writer, args.method, device)
+    shutil.rmtree(Path(args.output_dir) / FOLDER)
+    return summary
+
+
+def prepare(args: argparse.Namespace, cmd: Sequence[str]) -> Job:
     """What the options ask for, with model and graph loaded.
 
     Raises:
@@ -210,6 +254,8 @@ def prepare(args: argparse.Namespace) -> Job:
     read_k2_config(args)
     choose_method(args)
     check_options(args)
+    if args.nj > 1:
+        return partial(in_parts, args, cmd)
     if args.from_lattices is not None:
         from espnet_plugin.decode.stored import rescore_store
 
@@ -230,10 +276,10 @@ def main(cmd: Optional[Sequence[str]] = None, watched: bool = False) -> None:
     _log_to_stderr(args)
     bound_primitives()
     try:
-        job = prepare(args)
+        job = prepare(args, sys.argv[1:] if cmd is None else cmd)
     except (ValueError, ImportError, FileNotFoundError) as error:
         sys.exit(f"asr_inference_k2: {error}")
-    if watched:
+    if watched and args.nj == 1:
         from espnet_plugin.decode.limits import GIB, available_memory, limit_memory
 
         gigabytes = args.memory_gb or available_memory() / GIB / 2
@@ -241,8 +287,10 @@ def main(cmd: Optional[Sequence[str]] = None, watched: bool = False) -> None:
             limit_memory(gigabytes, "cuda" if args.ngpu else "cpu")
     try:
         summary = job()
-    except DataError as error:
+    except (DataError, JobError) as error:
         sys.exit(f"asr_inference_k2: {error}")
+    if args.part:
+        return
     logging.info(
         "%s: %d utterances, %d failed, real-time factor %s (encoder %s, search %s, rescoring %s)",
         args.output_dir,
@@ -259,6 +307,10 @@ def watched_main(cmd: Optional[Sequence[str]] = None) -> int:
 
     args = get_parser().parse_args(cmd)
     _log_to_stderr(args)
+    if args.nj > 1:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        main(cmd)  # the parts are watched
+        return 0
     return watch(
         partial(main, cmd, watched=True),
         lambda cause: note_death(

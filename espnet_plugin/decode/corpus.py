@@ -31,6 +31,7 @@ def decode_corpus(
     job: Any = None,
     num_workers: int = 0,
     references: Optional[Mapping[str, str]] = None,
+    part: bool = False,
     **batching: Any,
 ) -> Dict[str, Any]:
     """Decode ``names`` and write ``<output_dir>/1best_recog/{text,token,token_int,score}``.
@@ -50,13 +51,14 @@ def decode_corpus(
         job: what the results depend on besides ``source`` and ``names``.
         num_workers: processes that read ahead.
         references: transcripts by utterance, for ``nbest_oracle``.
+        part: leave the journal to :mod:`espnet_plugin.decode.jobs`, which writes the files.
         batching: ``max_seconds``, ``max_size``, ``preprocess``, ``rate`` of
             :class:`espnet_plugin.decode.data.SpeechData`.
 
     Returns:
         The content of ``rtf.json``: times and real-time factors of encoder, search and
         rescoring (reading and writing excluded), number of utterances, and those that failed
-        with the reason.
+        with the reason; of a ``part`` nothing.
 
     Raises:
         DataError: if a name is not in the source, or no utterance at all could be read.
@@ -85,10 +87,15 @@ def decode_corpus(
     while worker.pieces.waiting:
         piece = worker.pieces.waiting[0]
         worker.decode(SpeechData(source, piece.names, **batching).read(piece.names), piece.narrowed)
-    summary = finish(journal, names, output_dir, lattices, decoder.method, str(decoder.device))
-    if len(worker.unread) == len(names):
-        name = names[0]
-        raise DataError(f"{source[0]}: no utterance could be read; {name}: {worker.unread[name]}")
+    if part:
+        return {}
+    try:
+        device = str(decoder.device)
+        summary = finish(journal.entries, names, output_dir, lattices, decoder.method, device)
+    except DataError as error:
+        journal.close()
+        raise DataError(f"{source[0]}: {error}") from None
+    journal.close()
     return summary
 
 
@@ -105,9 +112,6 @@ class _Worker:
         self.decoder, self.journal, self.writer = decoder, journal, writer
         self.references = references
         self.pieces = Pieces(journal.entries)
-        self.unread: Dict[str, str] = {}
-        for entry in journal.entries:
-            self.unread.update(entry.get("unread", {}))
 
     def decode(self, batch: SpeechBatch, narrowed: int = 0) -> None:
         """Decode and store one batch; its entry goes to the journal."""
@@ -120,7 +124,6 @@ class _Worker:
             "audio": batch.seconds,
             **dict.fromkeys(PARTS, 0.0),
         }
-        self.unread.update(batch.failed)
         piece = Piece(tuple(batch.names), narrowed)
         if batch.names and hopeless(piece):
             reason = "too little memory, even with the narrowest beams"

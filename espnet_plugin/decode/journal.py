@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, List, Sequence
 
 from espnet_plugin.atomic import PathLike, atomic_open
 
@@ -26,22 +26,13 @@ class Journal:
         self.now = _now(self.path)
         digest = hashlib.sha256(json.dumps(job, sort_keys=True, default=str).encode()).hexdigest()
         header = {"job": digest}
-        entries = list(self._read())
+        entries = _read(self.path)
         same = bool(entries) and entries[0] == header
         self.entries: List[Dict[str, Any]] = entries[1:] if same else []
         with atomic_open(self.path) as stream:  # also cuts off a torn last line
             for entry in [header, *self.entries]:
                 stream.write(json.dumps(entry) + "\n")
         self.now.unlink(missing_ok=True)
-
-    def _read(self) -> Iterator[Dict[str, Any]]:
-        if not self.path.is_file():
-            return
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                return
 
     def begin(self, names: Sequence[str], narrowed: int) -> None:
         """Say what is worked at from now on: utterances, and how often beams were halved."""
@@ -59,6 +50,11 @@ class Journal:
         self.now.unlink(missing_ok=True)
 
 
+def read_entries(path: PathLike) -> List[Dict[str, Any]]:
+    """What a journal holds so far; nothing where there is none. The job may be at work."""
+    return _read(Path(path))[1:]
+
+
 def note_death(path: PathLike, cause: str) -> bool:
     """Add to a journal that the process died at the batch at work; False if there was none."""
     path = Path(path)
@@ -69,6 +65,18 @@ def note_death(path: PathLike, cause: str) -> bool:
     _append(path, {**entry, "cause": cause})
     _now(path).unlink()
     return True
+
+
+def _read(path: Path) -> List[Dict[str, Any]]:
+    entries: List[Dict[str, Any]] = []
+    if not path.is_file():
+        return entries
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return entries
 
 
 def _append(path: Path, entry: Dict[str, Any]) -> None:

@@ -24,13 +24,15 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--log_level", type=str.upper, default="INFO", choices=levels)
     parser.add_argument("--output_dir", required=True, help="where the results go")
     parser.add_argument("--ngpu", type=int, default=0, choices=(0, 1), help="1: on the GPU")
+    parser.add_argument("--nj", type=int, default=1, help="processes, each with a part")
+    parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help="accepted; nothing here is random")
     parser.add_argument("--dtype", default="float32", help=argparse.SUPPRESS)
     parser.add_argument("--num_workers", type=int, default=1, help="processes that read ahead")
     parser.add_argument(
         "--memory_gb",
         type=float,
-        help="memory to use beyond model and graph, GiB; half of what is free by default",
+        help="memory of all processes beyond model and graph, GiB; half of what is free by default",
     )
     _add_data(parser)
     _add_model(parser)

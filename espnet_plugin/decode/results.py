@@ -10,8 +10,8 @@ import torch
 
 from espnet_plugin.atomic import PathLike, atomic_open, write_json
 from espnet_plugin.decode.hypothesis import Hypothesis
-from espnet_plugin.decode.journal import Journal
 from espnet_plugin.decode.store import LatticeWriter
+from espnet_plugin.stacks.batches import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -22,35 +22,38 @@ PARTS = ("encoder", "search", "rescoring")
 
 
 def finish(
-    journal: Journal,
+    entries: Sequence[Dict[str, Any]],
     names: Sequence[str],
     output_dir: PathLike,
     lattices: Optional[LatticeWriter],
     method: str,
     device: str,
 ) -> Dict[str, Any]:
-    """Write what a job has found, remove its journal, and log the failures, last of all.
+    """Write what the journals of a decoding hold, and log the failures, last of all.
 
     Returns:
         The content of ``rtf.json``.
+
+    Raises:
+        DataError: no utterance could be read; nothing is written.
     """
     output_dir = Path(output_dir)
     results: Dict[str, List[Any]] = {}
-    entries = [entry for entry in journal.entries if "results" in entry]
+    entries = [entry for entry in entries if "results" in entry]
     for entry in entries:
         results.update(entry["results"])
         if lattices is not None:
             places = {n: tuple(p) if p else None for n, p in entry["lattices"].items()}
             lattices.index.update(places)
     summary = _summary(entries, len(names), method, device)
-    unread = {name for entry in entries for name in entry["unread"]}
-    if len(unread) < len(names):
-        if lattices is not None:
-            lattices.index = {name: lattices.index.get(name) for name in names}
-            lattices.close()
-        write_results(output_dir / "1best_recog", {n: Hypothesis(*results[n]) for n in names})
-        write_json(output_dir / "rtf.json", summary)
-    journal.close()
+    unread = {n: reason for entry in entries for n, reason in entry["unread"].items()}
+    if names and len(unread) == len(names):
+        raise DataError(f"no utterance could be read; {names[0]}: {unread[names[0]]}")
+    if lattices is not None:
+        lattices.index = {name: lattices.index.get(name) for name in names}
+        lattices.close()
+    write_results(output_dir / "1best_recog", {n: Hypothesis(*results[n]) for n in names})
+    write_json(output_dir / "rtf.json", summary)
     for name, reason in summary["failed"].items():
         logger.error("%s: failed, its hypothesis is empty: %s", name, reason)
     return summary

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence,
 
 import torch
 
-from espnet_plugin.atomic import PathLike, atomic_path, write_json
+from espnet_plugin.atomic import PathLike, atomic_path, locked, write_json
 from espnet_plugin.compat import require_k2, torch_load
 from espnet_plugin.decode.lattice import Lattices
 
@@ -45,15 +45,19 @@ class LatticeWriter:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.index: Dict[str, Place] = {}
+        with locked(self.directory):  # several jobs may begin at once
+            self._begin(meta or {})
+
+    def _begin(self, meta: Dict[str, Any]) -> None:
         file = self.directory / "meta.json"
-        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-        if known != (meta or {}):
+        known = read_meta(self.directory) if file.is_file() else None
+        if known != meta:
             stale = [*self.directory.glob("index-*.json"), *self.directory.glob("lattices-*.pt")]
             if stale:
                 logger.warning("%s: lattices of another decoding are removed", self.directory)
             for path in stale:
                 path.unlink(missing_ok=True)
-            write_json(file, meta or {})
+            write_json(file, meta)
 
     def write(self, names: Sequence[str], lattices: Lattices) -> Dict[str, Place]:
         """Store one batch; give the places of its utterances (also kept for the index).
@@ -113,10 +117,7 @@ class LatticeStore:
         indexes = sorted(self.directory.glob("index-*.json"), key=lambda p: p.stat().st_mtime_ns)
         if not indexes:
             raise FileNotFoundError(f"{directory}: no lattices here (no index-*.json)")
-        file = self.directory / "meta.json"
-        self.meta: Dict[str, Any] = {}
-        if file.is_file():
-            self.meta = _read_json(file)
+        self.meta = read_meta(self.directory)
         self.places: Dict[str, Place] = {}
         for path in indexes:
             self.places.update(_read_index(path))
@@ -161,6 +162,16 @@ class LatticeStore:
 
     def _read(self, file: str) -> k2.Fsa:
         return require_k2().Fsa.from_dict(torch_load(self.directory / file)["lattices"])
+
+
+def read_meta(directory: PathLike) -> Dict[str, Any]:
+    """``meta.json`` of a store; empty if it has none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    file = Path(directory) / "meta.json"
+    return _read_json(file) if file.is_file() else {}
 
 
 def load_lattice(directory: PathLike, utterance: str) -> k2.Fsa:

@@ -39,6 +39,7 @@ def rescore_store(
     names: Optional[Sequence[str]] = None,
     references: Optional[Mapping[str, str]] = None,
     job: Any = None,
+    part: bool = False,
 ) -> Dict[str, Any]:
     """Write the result files of :func:`espnet_plugin.decode.corpus.decode_corpus` from a store.
 
@@ -50,9 +51,10 @@ def rescore_store(
             not have, or without a lattice, has an empty hypothesis and is among the failures.
         references: transcripts by utterance, for ``nbest_oracle``.
         job: what the results depend on besides.
+        part: leave the journal to :mod:`espnet_plugin.decode.jobs`, which writes the files.
 
     Returns:
-        The content of ``rtf.json``; the time of the encoder is 0.
+        The content of ``rtf.json``; the time of the encoder is 0. Of a ``part`` nothing.
     """
     names = store.utterances if names is None else list(names)
     path = Path(output_dir) / JOURNAL
@@ -84,7 +86,12 @@ def rescore_store(
         entry["rescoring"] = time.perf_counter() - start
         entry["audio"] = _seconds(lattice, store.meta.get("seconds_per_frame"))
         journal.add(entry)
-    return finish(journal, names, output_dir, None, rescorer.method, str(rescorer.device))
+    if part:
+        return {}
+    device = str(rescorer.device)
+    summary = finish(journal.entries, names, output_dir, None, rescorer.method, device)
+    journal.close()
+    return summary
 
 
 def store_scales(store: LatticeStore) -> Scales:
