@@ -7,7 +7,7 @@ Shim, Choi, Sung, "Understanding the role of self-attention for automatic speech
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, Optional, Sequence, Tuple
 
 import torch
 from espnet2.asr.encoder.conformer_encoder import (
@@ -19,6 +19,10 @@ from torch import Tensor
 
 from espnet_plugin.encoders import onednn
 from espnet_plugin.encoders.chunked_attention import chunked_maps, chunked_mix
+from espnet_plugin.encoders.local_attention import LocalMaps, local_maps
+from espnet_plugin.encoders.maps import Maps, dense, dropped
+from espnet_plugin.encoders.position_band import position_band
+from espnet_plugin.stacks.parameters import columns, keep_inputs, keep_outputs, kept, select
 
 MapHook = Callable[[Tensor, Optional[Tensor]], None]
 
@@ -30,12 +34,15 @@ class ReuseAttention(MultiHeadedAttention):
     register a forward hook on the module; only then is the last map kept, in ``attn``.
 
     Attributes:
+        follows: whether it takes the map of the block before it.
+        window: frames that it attends to on both sides; None: all.
         map_hook: when set, called in every forward with the map after the softmax, before dropout
             (a follower's: as its leader hands it on), of shape (B, H, T, T), and the mask
             (B, 1, T), true on real frames, or None where nothing is padded.
     """
 
     PARTS: Tuple[str, ...] = ("linear_v", "linear_out")
+    follows = False
 
     def __init__(self, source: MultiHeadedAttention) -> None:
         torch.nn.Module.__init__(self)
@@ -46,33 +53,76 @@ class ReuseAttention(MultiHeadedAttention):
                 setattr(self, name, getattr(source, name))
         self.dropout = torch.nn.Dropout(source.dropout_rate)
         self.dropout_rate = source.dropout_rate
+        self.window: Optional[int] = None
         self.map_hook: Optional[MapHook] = None
         self.attn: Optional[Tensor] = None
 
-    def heads(self, x: Tensor) -> Tensor:
+    @property
+    def heads(self) -> int:
+        """Those that are left."""
+        return self.h
+
+    @property
+    def head_size(self) -> int:
+        """d_k, of each head."""
+        return self.d_k
+
+    @property
+    def width(self) -> int:
+        """Of what comes in and goes out."""
+        return self.linear_out.out_features
+
+    def prune(self, heads: Sequence[int]) -> Any:
+        """The same attention without ``heads``: smaller parameters, of its own.
+
+        What is left equals this attention with the maps of ``heads`` multiplied by zero.
+
+        Raises:
+            ValueError: a head that is not there.
+        """
+        attention: Any = onednn.adopt(type(self), self)
+        left = kept(self.h, heads)
+        index = columns(left, self.d_k)
+        attention.h = len(left)
+        attention.linear_out = keep_inputs(self.linear_out, index)
+        for name in ("linear_q", "linear_k", "linear_v", "linear_pos"):
+            if hasattr(self, name):
+                setattr(attention, name, keep_outputs(getattr(self, name), index))
+        for name in ("pos_bias_u", "pos_bias_v"):
+            if hasattr(self, name):
+                setattr(attention, name, select(getattr(self, name), left, 0))
+        return attention
+
+    def follower(self) -> FollowerAttention:
+        """An attention with this one's values and output that takes another block's map."""
+        return FollowerAttention(self)
+
+    def split(self, x: Tensor) -> Tensor:
         """(B, T, H * d_k) seen as (B, H, T, d_k)."""
         return x.view(x.size(0), x.size(1), self.h, self.d_k).transpose(1, 2)
 
-    def apply_map(self, maps: Tensor, value: Tensor) -> Tensor:
+    def apply_map(self, maps: Maps, value: Tensor) -> Tensor:
         """W_o concat_h(A_h V_h).
 
         Args:
-            maps: (B, H, T, T).
+            maps: (B, H, T, T), whole or banded.
             value: (B, T, H * d_k).
 
         Returns:
             (B, T, size).
         """
-        if onednn.usable(value) and maps.dtype == value.dtype:
+        if isinstance(maps, LocalMaps):
+            return self.linear_out(maps.mix(self.split(value)).transpose(1, 2).flatten(2))
+        if onednn.usable(value) and self.h and maps.dtype == value.dtype:
             return self.linear_out(chunked_mix(maps, value))
-        mixed = torch.matmul(maps, self.heads(value)).transpose(1, 2)
+        mixed = torch.matmul(maps, self.split(value)).transpose(1, 2)
         return self.linear_out(mixed.reshape(value.shape))
 
-    def show(self, maps: Tensor, mask: Optional[Tensor]) -> None:
+    def show(self, maps: Maps, mask: Optional[Tensor]) -> None:
         """Hand the map to whoever asked for it."""
         if self.map_hook is not None:
-            self.map_hook(maps, mask)
-        self.attn = maps if self._forward_hooks else None
+            self.map_hook(dense(maps), mask)
+        self.attn = dense(maps) if self._forward_hooks else None
 
 
 class LeaderAttention(ReuseAttention):
@@ -104,7 +154,7 @@ class LeaderAttention(ReuseAttention):
         self.positions = POSITIONS[type(source)]
         self.zero_triu: bool = getattr(source, "zero_triu", False)
 
-    def maps(self, x: Tensor, pos_emb: Optional[Tensor], mask: Optional[Tensor]) -> Tensor:
+    def maps(self, x: Tensor, pos_emb: Optional[Tensor], mask: Optional[Tensor]) -> Maps:
         """The attention map, softmax((Q K^T + relative position) / sqrt(d_k)).
 
         Args:
@@ -113,9 +163,12 @@ class LeaderAttention(ReuseAttention):
             mask: (B, 1, T), true on real frames, or None where nothing is padded.
 
         Returns:
-            (B, H, T, T), rows sum to 1, zero where a key is padded.
+            (B, H, T, T), rows sum to 1, zero where a key is padded. Only the band of it where the
+            window hides any frame.
         """
-        if onednn.usable(x) and not self.zero_triu:
+        if self.window is not None and self.window < x.size(1) - 1 and self.h:
+            return self.local_maps(x, pos_emb, mask, self.window)
+        if onednn.usable(x) and self.h and not self.zero_triu:
             return chunked_maps(self, x, pos_emb, mask)
         scores = self.scores(x, pos_emb)
         if mask is not None:
@@ -127,12 +180,12 @@ class LeaderAttention(ReuseAttention):
     def scores(self, x: Tensor, pos_emb: Optional[Tensor]) -> Tensor:
         """Logits of the map, (B, H, T, T), scaled, not masked."""
         scale = 1.0 / math.sqrt(self.d_k)
-        query = self.q_norm(self.heads(self.linear_q(x)))
-        key = self.k_norm(self.heads(self.linear_k(x))).transpose(-2, -1)
+        query = self.q_norm(self.split(self.linear_q(x)))
+        key = self.k_norm(self.split(self.linear_k(x))).transpose(-2, -1)
         if self.positions == "absolute":
             return torch.matmul(query * scale, key)
         assert pos_emb is not None
-        relative = self.heads(self.linear_pos(pos_emb))
+        relative = self.split(self.linear_pos(pos_emb))
         by_place = (query + self.pos_bias_v.unsqueeze(1)) * scale
         if self.positions == "legacy":
             relative = torch.nn.functional.pad(relative, (0, 0, 1, 0))
@@ -144,13 +197,33 @@ class LeaderAttention(ReuseAttention):
         by_content = (query + self.pos_bias_u.unsqueeze(1)) * scale
         return torch.matmul(by_content, key) + place
 
+    def local_maps(
+        self, x: Tensor, pos_emb: Optional[Tensor], mask: Optional[Tensor], window: int
+    ) -> LocalMaps:
+        """The map over the ``window`` frames on both sides; arguments as in :meth:`maps`."""
+        scale = 1.0 / math.sqrt(self.d_k)
+        query = self.q_norm(self.split(self.linear_q(x))) * scale
+        key = self.k_norm(self.split(self.linear_k(x)))
+        lengths = None if mask is None else mask.sum(dim=(1, 2))
+        if pos_emb is None:
+            return local_maps(query, key, window, None, lengths)
+        by_place = query + self.pos_bias_v.unsqueeze(1) * scale
+        band = position_band(by_place, pos_emb, self.relative, window, self.positions)
+        if self.zero_triu:
+            band = torch.nn.functional.pad(band[..., : window + 1], (0, window))
+        return local_maps(query + self.pos_bias_u.unsqueeze(1) * scale, key, window, band, lengths)
+
+    def relative(self, pos_emb: Tensor) -> Tensor:
+        """(1, n, size) to the (1, H, n, d_k) that queries are compared with."""
+        return self.split(self.linear_pos(pos_emb))
+
     def forward(
         self,
         x: Tensor,
         pos_emb: Optional[Tensor],
         mask: Optional[Tensor],
-        maps: Optional[Tensor] = None,
-    ) -> Tuple[Tensor, Tensor]:
+        maps: Optional[Maps] = None,
+    ) -> Tuple[Tensor, Maps]:
         """Attend, and hand the map on.
 
         Args:
@@ -163,7 +236,7 @@ class LeaderAttention(ReuseAttention):
         maps = self.maps(x, pos_emb, mask)
         self.show(maps, mask)
         value = self.linear_v(x)
-        maps = self.dropout(maps).to(value.dtype)
+        maps = dropped(maps, self.dropout_rate if self.training else 0.0).to(value.dtype)
         return self.apply_map(maps, value), maps
 
 
@@ -176,6 +249,7 @@ class FollowerAttention(ReuseAttention):
     A state dict of a plain Conformer loads: what a follower does not have is left out.
     """
 
+    follows = True
     DROPPED = ("linear_q", "linear_k", "linear_pos", "pos_bias_u", "pos_bias_v", "q_norm", "k_norm")
 
     def forward(
@@ -183,8 +257,8 @@ class FollowerAttention(ReuseAttention):
         x: Tensor,
         pos_emb: Optional[Tensor],
         mask: Optional[Tensor],
-        maps: Tensor,
-    ) -> Tuple[Tensor, Tensor]:
+        maps: Maps,
+    ) -> Tuple[Tensor, Maps]:
         """Apply the leader's map.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from typing import Any, Optional, Protocol
 
 import torch
 from torch import Tensor
@@ -10,11 +10,18 @@ from torch.nn import functional
 
 from espnet_plugin.encoders import onednn
 
-Bias = Callable[[int, int], Tensor]
-"""What is added to the logits of the queries ``first`` to ``last - 1``: (B, H, last - first, T)."""
-
 LOGITS = 2**19
 """About how many logits, of all heads together, a stretch of queries has."""
+
+
+class Bias(Protocol):
+    """What is added to the logits, made for as many of them as are needed at a time."""
+
+    def __call__(self, first: int, last: int) -> Tensor:
+        """For the queries ``first`` to ``last - 1`` and every key: (B, H, last - first, T)."""
+
+    def band(self, window: int) -> Tensor:
+        """For the keys at most ``window < T`` frames away: (B, H, T, 2 * window + 1)."""
 
 
 def attend(
@@ -33,7 +40,7 @@ def attend(
     Args:
         query, key, value: (B, H, T, d), H >= 1.
         mask: (B, T), true on valid frames, the first of each utterance; None: all are.
-        bias: see :data:`Bias`.
+        bias: see :class:`Bias`.
         dropout: probability, of the map.
 
     Returns:

@@ -77,6 +77,10 @@ class LocalMaps:
         mixed = torch.matmul(self.weights, self.blocks.columns(value))
         return self._without_empty(self.blocks.joined(mixed))
 
+    def to(self, dtype: torch.dtype) -> LocalMaps:
+        """The map in another type."""
+        return replace(self, weights=self.weights.to(dtype))
+
     def dropout(self, probability: float) -> LocalMaps:
         """The map with weights set to zero at random and the others scaled up."""
         if probability == 0.0:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any
 
 from espnet2.asr.encoder.conformer_encoder import EncoderLayer as ConformerLayer
 from espnet2.asr.encoder.transformer_encoder import EncoderLayer as TransformerLayer
-from torch import Tensor, nn
+from torch import nn
 
 from espnet_plugin.encoders.block import ReuseEncoderLayer
 from espnet_plugin.encoders.onednn import adopt
@@ -55,23 +55,13 @@ class ConformerBlock(nn.Module):
         mask = None if state.mask is None else state.mask.unsqueeze(1)
         self.layer.keep_maps = state.keep_maps
         self.attention.window = state.window
-        self.attention.map_hook = None if state.look is None else _Look(state)
+        look = state.look
+        self.attention.map_hook = None if look is None else lambda maps, mask: look(maps)
         try:
             x, maps = self.layer(state.x, state.positions, mask, state.maps)
         finally:
             self.attention.map_hook = None
         return replace(state, x=x, maps=maps)
-
-
-class _Look:
-    """A ``map_hook`` that hands the map on to the state's ``look``."""
-
-    def __init__(self, state: State) -> None:
-        self.look = state.look
-
-    def __call__(self, maps: Tensor, mask: Optional[Tensor]) -> None:
-        if self.look is not None:
-            self.look(maps)
 
 
 def _as_conformer(layer: TransformerLayer) -> ConformerLayer:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from espnet_plugin.atomic import PathLike, atomic_path
+from espnet_plugin.atomic import PathLike, atomic_open
 from espnet_plugin.compat import torch_load
+from espnet_plugin.stacks.errors import StackError
 from espnet_plugin.stacks.parameters import fill
+from espnet_plugin.stacks.shared import fill_in_twins, leave_out_twins
 from espnet_plugin.stacks.state import State, zero_padding
 from espnet_plugin.surgery.plan import BlockPlan, PlanError
 
@@ -23,10 +26,6 @@ BUILDERS = {
 """Who builds a stack from its description, by ``describe()["builder"]``."""
 
 
-class StackError(ValueError):
-    """A file of a stack that cannot be loaded; the message is one line."""
-
-
 class Stack(nn.Module):
     """A speech encoder: what comes before the blocks, the blocks, and a norm after the last.
 
@@ -36,8 +35,12 @@ class Stack(nn.Module):
 
     Attributes:
         blocks: those that are left, in order; a block that is shared is there twice.
-        block_numbers: the number in the unedited stack of each of ``blocks``.
-        plan: the edit that this stack carries, numbered by the unedited stack; None: no edit.
+        block_numbers: the number in the unedited stack of each of ``blocks``; of a mimic that of
+            the last block that it replaces.
+        windows: of each of ``blocks``, how many frames it attends to on both sides; None: all. A
+            window belongs to the place: a shared block may be there with and without.
+        plans: the edits that this stack carries, the oldest first, each numbered by the places in
+            the stack that it was applied to.
         map_hook: when set, called in every forward with each block's place in ``blocks``, its maps
             (B, H, T, T) after softmax and before dropout, and the valid frames (B,); see
             :func:`espnet_plugin.stacks.hooks.attention_maps`.
@@ -56,8 +59,14 @@ class Stack(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.block_numbers: Tuple[int, ...] = tuple(range(len(blocks)))
-        self.plan: Optional[BlockPlan] = None
+        self.windows: Tuple[Optional[int], ...] = (None,) * len(blocks)
+        self.plans: Tuple[BlockPlan, ...] = ()
         self.map_hook: Any = None
+
+    @property
+    def plan(self) -> Optional[BlockPlan]:
+        """The last of ``plans``; None: there are none."""
+        return self.plans[-1] if self.plans else None
 
     def embed(self, inputs: Tensor, lengths: Optional[Tensor] = None) -> State:
         """Everything before block 0.
@@ -74,6 +83,13 @@ class Stack(nn.Module):
     def finish(self, x: Tensor) -> Tensor:
         """What the model does to the last hidden state (B, T, D): nothing, or a norm."""
         return x
+
+    def tidy(self, mimicked: bool) -> None:
+        """Take out what no block needs after an edit.
+
+        Args:
+            mimicked: whether a mimic took the place of the whole stack.
+        """
 
     def forward(
         self, inputs: Tensor, lengths: Optional[Tensor] = None, layers: Optional[int] = None
@@ -104,7 +120,7 @@ class Stack(nn.Module):
         return [zero_padding(x, state.mask) for x in hidden], state.lengths
 
     def output(self, inputs: Tensor, lengths: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
-        """The last hidden state (B, T', D) alone, and the valid frames (B,); see :meth:`forward`."""
+        """The last hidden state (B, T', D) alone, and the valid frames (B,)."""
         state = self.embed(inputs, lengths)
         for place in range(len(self.blocks)):
             state = self.step(place, state)
@@ -114,6 +130,7 @@ class Stack(nn.Module):
         """Run the block at ``place``; its map is kept where the next block follows it."""
         following = self.blocks[place + 1 : place + 2]
         state.keep_maps = any(follows(block) for block in following)
+        state.window = self.windows[place]
         state.look = None
         if self.map_hook is not None:
             lengths, hook = state.lengths, self.map_hook
@@ -123,7 +140,7 @@ class Stack(nn.Module):
     # -- files ----------------------------------------------------------------------------
 
     def describe(self) -> Dict[str, Any]:
-        """Plain values from which :meth:`build` makes the unedited stack, and ``plan``, as YAML."""
+        """Plain values from which :meth:`build` makes the unedited stack."""
         raise TypeError(f"{type(self).__name__} cannot be described")
 
     @classmethod
@@ -131,11 +148,26 @@ class Stack(nn.Module):
         """The unedited stack of ``description``, with parameters of any value or none."""
         raise TypeError(f"{cls.__name__} cannot be built from a description")
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As of every module, with the tensors of a shared block once, at its first place."""
+        state = super().state_dict(*args, **kwargs)
+        leave_out_twins(self.blocks, state, kwargs.get("prefix", "") + "blocks.")
+        return state
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        fill_in_twins(self.blocks, state_dict, prefix + "blocks.")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def save(self, path: PathLike) -> None:
         """Write the stack, whole or not at all: tensors and plain values only."""
-        content = {"format": FORMAT, "stack": self.describe(), "tensors": dict(self.state_dict())}
-        with atomic_path(path) as temporary:
-            torch.save(content, temporary)
+        content = {
+            "format": FORMAT,
+            "stack": json.dumps(self.describe()),  # torch 1.13 reads no floats beside tensors
+            "plans": [plan.to_yaml() for plan in self.plans],
+            "tensors": dict(self.state_dict()),
+        }
+        with atomic_open(path, "wb") as stream:
+            torch.save(content, stream)
 
     @staticmethod
     def load(path: PathLike, device: str = "cpu") -> Stack:
@@ -157,15 +189,15 @@ class Stack(nn.Module):
 
 
 def _rebuild(content: Any) -> Stack:
-    from espnet_plugin.surgery.apply import apply_plan
+    from espnet_plugin.surgery.apply import edit
 
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"its format is not {FORMAT!r}")
-    description, tensors = content["stack"], content["tensors"]
+    description, tensors = json.loads(content["stack"]), content["tensors"]
     module, name = BUILDERS[description["builder"]].split(":")
     stack: Stack = getattr(import_module(module), name).build(description)
-    if description["plan"] is not None:
-        stack = apply_plan(stack, BlockPlan.parse(description["plan"]))
+    for text in content["plans"]:
+        edit(stack, BlockPlan.parse(text))
     fill(stack, tensors)
     return stack
 

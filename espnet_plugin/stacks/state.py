@@ -8,12 +8,14 @@ from typing import Callable, Optional
 import torch
 from torch import Tensor
 
+from espnet_plugin.encoders.maps import Maps
+
 Look = Callable[[Tensor], None]
 
 
 @dataclass
 class State:
-    """What enters a block and, with ``x`` and ``maps`` changed, leaves it: ``state = block(state)``."""
+    """What enters a block and, with ``x`` and ``maps`` changed, leaves it."""
 
     x: Tensor
     """The hidden state (B, T, D)."""
@@ -24,8 +26,11 @@ class State:
     positions: Optional[Tensor] = None
     """What the attention of the family wants to know about positions: a Conformer's embedding, or
     WavLM's bias by distance (H, 2T-1)."""
-    maps: Optional[Tensor] = None
-    """The last leader's attention map (B, H, T, T), after dropout, for the blocks that follow it."""
+    maps: Optional[Maps] = None
+    """The last leader's map (B, H, T, T), after dropout, for the blocks that follow it; of a leader
+    with a window only the band."""
+    window: Optional[int] = None
+    """Frames that this block attends to on both sides; None: all."""
     keep_maps: bool = False
     """Whether the next block follows, so that this one must leave its map in ``maps``."""
     look: Optional[Look] = None
@@ -35,6 +40,17 @@ class State:
     def explicit(self) -> bool:
         """Whether somebody asks for this block's map."""
         return self.keep_maps or self.look is not None
+
+    @property
+    def near(self) -> Optional[int]:
+        """The window, or None where it hides no frame of the longest utterance."""
+        hides = self.window is not None and self.window < self.x.size(1) - 1
+        return self.window if hides else None
+
+    @property
+    def ends(self) -> Optional[Tensor]:
+        """``lengths``, or None where nothing is padded."""
+        return None if self.mask is None else self.lengths
 
 
 def mask_of(lengths: Tensor, frames: int) -> Optional[Tensor]:

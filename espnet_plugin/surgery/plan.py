@@ -69,50 +69,51 @@ class BlockPlan:
     def validate(
         self,
         blocks: Optional[int] = None,
-        heads: Optional[int] = None,
+        heads: Union[int, Sequence[int], None] = None,
         family: Optional[str] = None,
     ) -> None:
         """Check the plan, and that it fits a stack where its properties are given.
 
         Args:
             blocks: number of blocks of the real stack.
-            heads: attention heads of each of its blocks.
+            heads: attention heads of each of its blocks; or of all alike.
             family: its family.
 
         Raises:
             PlanError: the plan contradicts itself or does not fit.
         """
         if not self.stack.family:
-            raise self._error(None, "stack: family is empty")
+            raise self.error(None, "stack: family is empty")
         if self.stack.blocks < 1:
-            raise self._error(None, f"stack: blocks must be at least 1, not {self.stack.blocks}")
+            raise self.error(None, f"stack: blocks must be at least 1, not {self.stack.blocks}")
         if self.because and len(self.because) != len(self.actions):
-            raise self._error(None, _unequal(self.because, self.actions))
+            raise self.error(None, _unequal(self.because, self.actions))
         for reason in self.because:
             if not reason.isprintable():
-                raise self._error(None, f"because: not one line of plain text: {reason!r}")
-        check_actions(self.stack.blocks, self.actions, self._error)
+                raise self.error(None, f"because: not one line of plain text: {reason!r}")
+        check_actions(self.stack.blocks, self.actions, self.error)
         if family is not None and family != self.stack.family:
-            raise self._error(
+            raise self.error(
                 None, f"the plan is for a {self.stack.family} stack, and this one is {family}"
             )
         if blocks is not None and blocks != self.stack.blocks:
-            raise self._error(
+            raise self.error(
                 None, f"the plan is for {self.stack.blocks} blocks, and this stack has {blocks}"
             )
         if heads is not None:
-            self._check_heads(heads)
+            self._check_heads([heads] * self.stack.blocks if isinstance(heads, int) else heads)
 
-    def _check_heads(self, heads: int) -> None:
+    def _check_heads(self, heads: Sequence[int]) -> None:
         for action in self.actions:
             if isinstance(action, PruneHeads):
+                count = heads[action.block]
                 for head in action.heads:
-                    if head >= heads:
-                        raise self._error(
-                            action, f"head {head} is not there (heads 0 to {heads - 1})"
-                        )
+                    if head >= count:
+                        there = f"heads 0 to {count - 1}" if count else "the block has none"
+                        raise self.error(action, f"head {head} is not there ({there})")
 
-    def _error(self, action: Optional[Action], message: str) -> PlanError:
+    def error(self, action: Optional[Action], message: str) -> PlanError:
+        """An error that names the file and the line of ``action``, or its place in the list."""
         where = str(self.path) if self.path is not None else "block plan"
         if action is None:
             return PlanError(f"{where}: {message}")
@@ -160,7 +161,7 @@ class BlockPlan:
         leaders = {}
         for action in self.actions:
             if not isinstance(action, ReuseAttention):
-                raise self._error(
+                raise self.error(
                     action, f"only reuse_attention can be turned into groups, not {action.do}"
                 )
             leaders[action.block] = action.leader

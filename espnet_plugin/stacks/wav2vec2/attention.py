@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Optional, Sequence, Tuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from espnet_plugin.encoders.full_attention import Bias, attend, attention_map
+from espnet_plugin.encoders.local_attention import local_attention, local_maps
+from espnet_plugin.encoders.maps import Maps, dense, dropped, mix
 from espnet_plugin.encoders.onednn import Linear, adopt
 from espnet_plugin.stacks.parameters import columns, keep_inputs, keep_outputs, kept
 from espnet_plugin.stacks.state import State
@@ -68,14 +68,14 @@ class FollowerAttention(ValueAttention):
 
     follows = True
 
-    def forward(self, x: Tensor, state: State) -> Tuple[Tensor, Optional[Tensor]]:
+    def forward(self, x: Tensor, state: State) -> Tuple[Tensor, Optional[Maps]]:
         """As :meth:`SelfAttention.forward`; the map is the one in ``state``."""
         maps = state.maps
         if maps is None:
             raise ValueError("a block that reuses an attention map has none before it")
         if state.look is not None:
-            state.look(maps)
-        return self.join(torch.matmul(maps, self.split(self.value(x)))), maps
+            state.look(dense(maps))
+        return self.join(mix(maps, self.split(self.value(x)))), maps
 
     def follower(self) -> FollowerAttention:
         """This attention: it follows already."""
@@ -92,12 +92,12 @@ class SelfAttention(ValueAttention):
         self.query = Linear(width, width, device=device)
         self.key = Linear(width, width, device=device)
 
-    def forward(self, x: Tensor, state: State) -> Tuple[Tensor, Optional[Tensor]]:
+    def forward(self, x: Tensor, state: State) -> Tuple[Tensor, Optional[Maps]]:
         """Attend.
 
         Args:
             x: (B, T, D).
-            state: its mask and positions count; the map is made only if it asks for one.
+            state: its mask, window and positions count; the map is made only if it asks for one.
 
         Returns:
             (B, T, D); and the map (B, H, T, T) after dropout, or None where nobody asks.
@@ -108,20 +108,29 @@ class SelfAttention(ValueAttention):
             return self.join(self.attend(query, key, value, bias, state)), None
         maps = self.maps(query, key, bias, state)
         if state.look is not None:
-            state.look(maps)
-        maps = functional.dropout(maps, self.dropout_rate, self.training)
-        return self.join(torch.matmul(maps, value)), maps
+            state.look(dense(maps))
+        maps = dropped(maps, self.dropout_rate if self.training else 0.0)
+        return self.join(mix(maps, value)), maps
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Optional[Bias], state: State
     ) -> Tensor:
         """What the heads find, (B, H, T, d), without a map; arguments (B, H, T, d)."""
         dropout = self.dropout_rate if self.training else 0.0
-        return attend(query, key, value, state.mask, bias, dropout)
+        near = state.near
+        if near is None:
+            return attend(query, key, value, state.mask, bias, dropout)
+        band = None if bias is None else bias.band(near)
+        query = query * self.head_size**-0.5
+        return local_attention(query, key, value, near, band, state.ends, dropout)
 
-    def maps(self, query: Tensor, key: Tensor, bias: Optional[Bias], state: State) -> Tensor:
+    def maps(self, query: Tensor, key: Tensor, bias: Optional[Bias], state: State) -> Maps:
         """The map (B, H, T, T) after softmax, before dropout; arguments (B, H, T, d)."""
-        return attention_map(query, key, state.mask, bias)
+        near = state.near
+        if near is None or not self.heads:
+            return attention_map(query, key, state.mask, bias)
+        band = None if bias is None else bias.band(near)
+        return local_maps(query * self.head_size**-0.5, key, near, band, state.ends)
 
     def bias(self, x: Tensor, state: State) -> Optional[Bias]:
         """What is added to the logits: nothing."""

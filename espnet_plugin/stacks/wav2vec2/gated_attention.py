@@ -16,7 +16,7 @@ from espnet_plugin.stacks.wav2vec2.relative_bias import by_query
 
 
 class GatedBias:
-    """A :data:`~espnet_plugin.encoders.full_attention.Bias`.
+    """A :class:`~espnet_plugin.encoders.full_attention.Bias`.
 
     Attributes:
         gate: (B, H, T), the factor of each query.
@@ -30,6 +30,12 @@ class GatedBias:
     def __call__(self, first: int, last: int) -> Tensor:
         """(B, H, last - first, T)."""
         return self.gate[:, :, first:last, None] * by_query(self.by_distance, first, last)
+
+    def band(self, window: int) -> Tensor:
+        """(B, H, T, 2 * window + 1)."""
+        time = self.gate.size(-1)
+        near = self.by_distance[:, time - 1 - window : time + window]
+        return self.gate[..., None] * near[:, None, :]
 
 
 class GatedAttention(SelfAttention):

@@ -14,6 +14,7 @@ from espnet_plugin.stacks.state import State, mask_of, zero_padding
 from espnet_plugin.stacks.wav2vec2.block import Block
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
 from espnet_plugin.stacks.wav2vec2.features import Frontend
+from espnet_plugin.stacks.wav2vec2.gated_attention import GatedAttention
 from espnet_plugin.stacks.wav2vec2.relative_bias import RelativeBias
 
 RATE = 16000
@@ -30,7 +31,8 @@ class Wav2Vec2Stack(Stack):
 
     Attributes:
         frontend: waveform to projected features, and the positional convolution.
-        norm: before block 0, or after the last one where ``config.norm_first``.
+        norm: before block 0, or after the last one where ``config.norm_first``; None: there is none
+            (any more).
         relative_bias: WavLM's biases by distance, for all blocks; else None.
     """
 
@@ -43,7 +45,7 @@ class Wav2Vec2Stack(Stack):
         self.width = config.width
         self.frame_shift = prod(stride for _, _, stride in config.conv_layers) / RATE
         self.frontend = Frontend(config, device)
-        self.norm = nn.LayerNorm(config.width, device=device)
+        self.norm: Optional[nn.Module] = nn.LayerNorm(config.width, device=device)
         self.dropout = nn.Dropout(config.dropout)
         self.relative_bias: Optional[RelativeBias] = None
         if config.family == "wavlm":
@@ -66,8 +68,9 @@ class Wav2Vec2Stack(Stack):
         """
         mask = mask_of(lengths, features.size(1))
         x = zero_padding(features, mask)
-        x = x + self.frontend.positions(x)
-        if not self.config.norm_first:
+        if self.frontend.positions is not None:
+            x = x + self.frontend.positions(x)
+        if self.norm is not None and not self.config.norm_first:
             x = self.norm(x)
         state = State(self.dropout(x), lengths, mask)
         if self.relative_bias is not None:
@@ -76,12 +79,25 @@ class Wav2Vec2Stack(Stack):
 
     def finish(self, x: Tensor) -> Tensor:
         """The norm of models that normalise first; (B, T, D)."""
-        return self.norm(x) if self.config.norm_first else x
+        return self.norm(x) if self.norm is not None and self.config.norm_first else x
+
+    def tidy(self, mimicked: bool) -> None:
+        """See :meth:`Stack.tidy`.
+
+        A mimic of the whole stack takes the projected features themselves (Dorszewski et al. 2025,
+        arXiv 2409.16302): it needs neither the positional convolution nor the norm behind it.
+        """
+        if mimicked:
+            self.frontend.positions = None
+            if not self.config.norm_first:
+                self.norm = None
+        attentions = (getattr(block, "attention", None) for block in self.blocks)
+        if not any(isinstance(attention, GatedAttention) for attention in attentions):
+            self.relative_bias = None
 
     def describe(self) -> Dict[str, Any]:
         """See :meth:`Stack.describe`."""
-        plan = None if self.plan is None else self.plan.to_yaml()
-        return {"builder": "wav2vec2", "config": self.config.to_dict(), "plan": plan}
+        return {"builder": "wav2vec2", "config": self.config.to_dict()}
 
     @classmethod
     def build(cls, description: Mapping[str, Any]) -> Wav2Vec2Stack:
