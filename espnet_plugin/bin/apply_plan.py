@@ -1,0 +1,55 @@
+"""Edit a speech encoder as a block plan says, and save the smaller one.
+
+::
+
+    python -m espnet_plugin.bin.apply_plan --model wav2vec_small.pt --plan plan.yaml --out edited.pt
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Optional, Sequence
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        description="Edit a speech encoder as a block plan says, and save it"
+    )
+    parser.add_argument(
+        "--model", required=True, help="checkpoint or directory, whatever load_stack reads"
+    )
+    parser.add_argument("--plan", required=True, help="YAML; see docs/block_plan.md")
+    parser.add_argument("--out", required=True, help="the edited stack, for load_stack")
+    return parser
+
+
+def main(cmd: Optional[Sequence[str]] = None) -> None:
+    """Run the command; a table of what the edit changed goes to standard output."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
+    args = get_parser().parse_args(cmd)
+    from espnet_plugin.stacks.load import load_stack
+    from espnet_plugin.surgery.apply import apply_plan
+    from espnet_plugin.surgery.plan import BlockPlan
+
+    try:
+        plan = BlockPlan.load(args.plan)  # before the model, which takes longer
+        stack = load_stack(args.model)
+        edited = apply_plan(stack, plan)
+        edited.save(args.out)
+    except (OSError, ValueError) as error:
+        sys.exit(f"apply_plan: {error}")
+    print("| | before | after |\n|---|---|---|")
+    for name, count in (
+        ("blocks", lambda s: len(s.blocks)),
+        ("parameters (M)", lambda s: f"{sum(p.numel() for p in s.parameters()) / 1e6:.3f}"),
+    ):
+        print(f"| {name} | {count(stack)} | {count(edited)} |")
+    logging.info("%s: %.1f MB", args.out, Path(args.out).stat().st_size / 1e6)
+
+
+if __name__ == "__main__":
+    main()
