@@ -236,7 +236,7 @@ class LeaderAttention(ReuseAttention):
         maps = self.maps(x, pos_emb, mask)
         self.show(maps, mask)
         value = self.linear_v(x)
-        maps = dropped(maps, self.dropout_rate if self.training else 0.0).to(value.dtype)
+        maps = dropped(maps, self.dropout.p if self.training else 0.0).to(value.dtype)
         return self.apply_map(maps, value), maps
 
 

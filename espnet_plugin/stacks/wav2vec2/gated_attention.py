@@ -42,7 +42,7 @@ class GatedAttention(SelfAttention):
     """Self-attention with a gated relative position bias (arXiv 2110.13900, section III-B).
 
     Attributes:
-        gate: 8 values of each head's part of the input, four to a gate.
+        gate: 8 values of each head's part of the input, four to a gate; None: no heads are left.
         gate_scale: (H,), of the second gate.
         places: the number of each head that is left in the unedited block: the gates read the part
             of the input, and the table's column, with that number.
@@ -52,12 +52,14 @@ class GatedAttention(SelfAttention):
         self, width: int, heads: int, dropout: float = 0.0, device: Optional[str] = None
     ) -> None:
         super().__init__(width, heads, dropout, device)
-        self.gate = nn.Linear(self.head_size, 8, device=device)
+        self.gate: Optional[nn.Linear] = nn.Linear(self.head_size, 8, device=device)
         self.gate_scale = nn.Parameter(torch.ones(heads, device=device))
         self.places: Sequence[int] = tuple(range(heads))
 
     def bias(self, x: Tensor, state: State) -> Optional[Bias]:
         """The table's biases in ``state.positions``, (heads of the unedited block, 2T-1), gated."""
+        if self.gate is None:
+            return None
         assert state.positions is not None
         parts, by_distance = x.view(*x.shape[:2], -1, self.head_size), state.positions
         if self.heads < parts.size(2):
@@ -73,4 +75,6 @@ class GatedAttention(SelfAttention):
         attention = super()._keep(heads)
         attention.gate_scale = select(self.gate_scale, heads, 0)
         attention.places = tuple(self.places[head] for head in heads)
+        if not heads:
+            attention.gate = None
         return attention

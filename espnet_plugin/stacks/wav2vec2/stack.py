@@ -92,7 +92,7 @@ class Wav2Vec2Stack(Stack):
             if not self.config.norm_first:
                 self.norm = None
         attentions = (getattr(block, "attention", None) for block in self.blocks)
-        if not any(isinstance(attention, GatedAttention) for attention in attentions):
+        if not any(isinstance(a, GatedAttention) and a.heads for a in attentions):
             self.relative_bias = None
 
     def describe(self) -> Dict[str, Any]:
