@@ -185,7 +185,8 @@ def _describe(module: Record) -> Dict[str, Any]:
     """What a module's record says of itself, by the names of torchaudio's arguments."""
     values: Dict[str, Any] = {"normalize_waveform": module.attributes.get("normalize_waveform")}
     for name in ("model", "wav2vec2"):
-        module = _child(module, name) or module
+        if name in _entries(module, "_modules"):
+            module = _child(module, name)
     layers = [
         _child(layer, "conv").attributes
         for layer in _children(module, "feature_extractor.conv_layers")
