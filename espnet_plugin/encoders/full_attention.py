@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from espnet_plugin.encoders import onednn
 
-LOGITS = 2**19
-"""About how many logits, of all heads together, a stretch of queries has."""
+QUERIES, HEADS = 256, 4
+"""How many queries and heads are together in one product in inference on the CPU: their logits
+stay in the processor's cache up to the softmax and the values."""
 
 
 class Bias(Protocol):
@@ -34,8 +35,9 @@ def attend(
 ) -> Tensor:
     """softmax(Q K^T / sqrt(d) + bias) V.
 
-    torch's own fused kernel where torch has one (from 2.0); in inference on the CPU a stretch of
-    queries at a time through oneDNN, each utterance at its own length.
+    In inference on the CPU it goes by stretches of queries, through oneDNN, each utterance at its
+    own length, in every torch as fast as the fused kernel of torch 2; elsewhere through that
+    kernel, and in torch 1 by the map.
 
     Args:
         query, key, value: (B, H, T, d), H >= 1.
@@ -75,22 +77,31 @@ def _by_stretches(
     query: Tensor, key: Tensor, value: Tensor, mask: Optional[Tensor], bias: Optional[Bias]
 ) -> Tensor:
     batch, heads, time, size = query.shape
-    valid = [time] * batch if mask is None else mask.sum(1).tolist()
-    query = query.transpose(1, 2) * size**-0.5
-    mixed = query.new_zeros(batch, time, heads * size)
-    rows = max(16, LOGITS // (heads * time))
-    for first in range(0, time, rows):
-        stretch = None if bias is None else bias(first, min(first + rows, time))
-        for b, length in enumerate(valid):
-            last = min(first + rows, length)
-            if first >= last:
-                continue
-            keys = key[b, :, :length].reshape(heads * length, size)
-            values = value[b, :, :length].transpose(1, 2).reshape(heads * size, length)
-            queries = query[b, first:last].reshape(last - first, heads * size)
-            logits = onednn.linear(queries, keys, groups=heads).view(-1, heads, length)
-            if stretch is not None:
-                logits += stretch[b, :, : last - first, :length].transpose(0, 1)
-            maps = torch.softmax(logits, dim=-1).view(last - first, heads * length)
-            mixed[b, first:last] = onednn.linear(maps, values, groups=heads)
-    return mixed.view(batch, time, heads, size).transpose(1, 2)
+    lengths = [time] * batch if mask is None else mask.sum(1).tolist()
+    groups = [slice(first, min(first + HEADS, heads)) for first in range(0, heads, HEADS)]
+    query = query.transpose(1, 2) * size**-0.5  # (B, T, H, d)
+    mixed = query.new_zeros(query.shape)
+    for first in range(0, time, QUERIES):
+        added = None if bias is None else bias(first, min(first + QUERIES, time))
+        for b, length in enumerate(lengths):
+            rows = slice(first, min(first + QUERIES, length))
+            for group in groups if first < length else ():
+                logits = _logits(query[b, rows, group], key[b, group, :length])
+                if added is not None:
+                    logits += added[b, group, : rows.stop - first, :length].transpose(0, 1)
+                mixed[b, rows, group] = _mix(logits.softmax(-1), value[b, group, :length])
+    return mixed.transpose(1, 2)
+
+
+def _logits(query: Tensor, key: Tensor) -> Tensor:
+    """(C, H, d) and (H, T, d) to (C, H, T)."""
+    heads, time, size = key.shape
+    product = onednn.linear(query.flatten(1), key.reshape(heads * time, size), groups=heads)
+    return product.view(-1, heads, time)
+
+
+def _mix(maps: Tensor, value: Tensor) -> Tensor:
+    """(C, H, T) and (H, T, d) to (C, H, d)."""
+    heads, time, size = value.shape
+    columns = value.transpose(1, 2).reshape(heads * size, time)
+    return onednn.linear(maps.flatten(1), columns, groups=heads).view(-1, heads, size)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from espnet_plugin.encoders import onednn
 from espnet_plugin.encoders.activation import gelu
-from espnet_plugin.stacks.wav2vec2.chunked_features import chunked_features
+from espnet_plugin.stacks.wav2vec2.chunked_features import chunked_features, untouched
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
 from espnet_plugin.stacks.wav2vec2.positions import PositionalConvolution
 
@@ -107,7 +107,7 @@ class Frontend(nn.Module):
 
     def features(self, waveforms: Tensor) -> Tensor:
         """What the convolutions make of (B, N): (B, T, channels)."""
-        if onednn.usable(waveforms) and not self.training:
+        if onednn.usable(waveforms) and untouched(self.convolutions):
             return chunked_features(self.convolutions, waveforms)
         x = waveforms.unsqueeze(1)
         for layer in self.convolutions:
