@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from espnet_plugin.encoders import onednn
+from espnet_plugin.encoders.local_stretches import local_stretches
+
 LEAST_BLOCK = 32
 """Queries in a block at least: products of smaller matrices gain nothing."""
 
@@ -41,6 +44,8 @@ def local_attention(
     Returns:
         (B, H, T, d). Queries (of padding) that have no valid key in their window give zeros.
     """
+    if dropout == 0 and query.size(1) > 0 and onednn.usable(query):
+        return local_stretches(query, key, value, window, bias, lengths)
     return local_maps(query, key, window, bias, lengths).dropout(dropout).mix(value)
 
 

@@ -138,6 +138,18 @@ def test_gradients_are_those_of_the_definition(case):
         torch.testing.assert_close(gradient, expected_gradient, rtol=1e-9, atol=1e-11)
 
 
+@settings(max_examples=60, deadline=None)
+@given(cases(longest=300))
+def test_inference_by_stretches_is_the_same(case):
+    query, key, value, bias, lengths = inputs(case, torch.float32)
+    plain = local_maps(query, key, case.window, bias, lengths).mix(value)
+    with torch.no_grad():
+        fast = local_attention(query, key, value, case.window, bias, lengths)
+    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
+    double = local_attention(*(x.double() for x in (query, key, value)), case.window, bias, lengths)
+    torch.testing.assert_close(fast.double(), double, rtol=1e-4, atol=1e-5)
+
+
 def test_gradients_of_the_written_map_reach_queries_and_keys():
     query, key, _, _, lengths = inputs(Case(1, 1, 3 * LEAST_BLOCK + 5, 2, 3, [70], None))
     query.requires_grad_()
