@@ -98,9 +98,9 @@ def test_operations_grow_with_the_window_and_not_with_the_square_of_the_length(k
             stack.output(*speech(stack, (frames,)))
         return counter.macs
 
-    local = attention_macs(40, 4000) - attention_macs(40, 2000)
-    assert attention_macs(40, 6000) - attention_macs(40, 4000) == pytest.approx(local, rel=0.02)
-    full = attention_macs(None, 4000) - attention_macs(None, 2000)
+    local = attention_macs(40, 3840) - attention_macs(40, 1920)
+    assert attention_macs(40, 5760) - attention_macs(40, 3840) == pytest.approx(local, rel=1e-3)
+    full = attention_macs(None, 3840) - attention_macs(None, 1920)
     assert local < 0.2 * full
 
 
