@@ -205,3 +205,14 @@ def test_time_and_memory_grow_with_the_length_and_the_window_not_with_its_square
     assert held(8000, 80) <= 2.1 * held(8000, 40)
     query = torch.randn(1, 1, 9000, 2)
     assert local_maps(query, query, 64).weights.numel() <= 9000 * 3.1 * 64
+
+
+def test_everything_stays_on_the_device_of_the_inputs():
+    """On "meta" as on a GPU: a tensor made on the CPU would be refused."""
+    for time in (10, 200):
+        query = torch.randn(2, 3, time, 4, device="meta")
+        lengths = torch.tensor([time, 3], device="meta")
+        bias = torch.randn(1, 3, time, 15, device="meta")
+        maps = local_maps(query, query, 7, bias, lengths).dropout(0.1)
+        assert maps.mix(query).device.type == maps.dense().device.type == "meta"
+        assert maps.dense().shape == (2, 3, time, time)

@@ -29,8 +29,9 @@ ESPNET: Dict[str, Dict[str, Any]] = {
     "conformer": dict(rel_pos_type="latest", macaron_style=True, cnn_module_kernel=5),
     "legacy": dict(rel_pos_type="legacy", macaron_style=True, cnn_module_kernel=5),
     "transformer": {},
+    "zero_triu": dict(rel_pos_type="latest", zero_triu=True, use_cnn_module=False),
 }
-KINDS = [*WAV2VEC2, *ESPNET]
+KINDS = [*WAV2VEC2, "conformer", "legacy", "transformer"]
 
 
 def small_stack(kind: str, blocks: int = 4, seed: int = 0, dtype=torch.float64) -> Stack:

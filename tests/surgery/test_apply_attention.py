@@ -44,7 +44,7 @@ def out_of(block):
 # -- local attention ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "zero_triu"])
 @pytest.mark.parametrize("window", [1, 2, 7, 30, 58])
 def test_a_window_hides_what_is_farther_away(kind, window):
     stack = small_stack(kind)
