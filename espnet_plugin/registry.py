@@ -24,6 +24,9 @@ from typing import Any
 
 ENCODERS = {
     "reuse_conformer": "espnet_plugin.encoders.reuse_conformer:ReuseConformerEncoder",
+    "filtered_wav2vec2": "espnet_plugin.encoders.filtered_wav2vec2:FilteredWav2Vec2Encoder",
+    "pruned_stack": "espnet_plugin.encoders.pruned_stack:PrunedStackEncoder",
+    "mimic_stack": "espnet_plugin.encoders.mimic_stack:MimicStackEncoder",
 }
 """Name in a training YAML -> ``module:class``. Keys are lower case, as ESPnet wants them."""
 

@@ -14,6 +14,7 @@ from espnet2.train.dataset import ESPnetDataset
 from torch.utils.data import Dataset
 
 from espnet_plugin.data.kaldi import read_ids, read_table
+from espnet_plugin.encoders.stack_conf import stack_rate
 from espnet_plugin.stacks.batches import DataError, Utterance, plan_batches
 from espnet_plugin.task import ASRTask
 
@@ -116,7 +117,9 @@ def model_preprocess(args: argparse.Namespace) -> Any:
 def model_rate(args: argparse.Namespace) -> Optional[int]:
     """Samples per second of a training configuration's speech; None if it does not say."""
     fs = (getattr(args, "frontend_conf", None) or {}).get("fs")
-    return int(humanfriendly.parse_size(str(fs))) if fs is not None else None
+    if fs is None:
+        return stack_rate(getattr(args, "encoder_conf", None) or {})
+    return int(humanfriendly.parse_size(str(fs)))
 
 
 def _headers(scp: str, names: Sequence[str]) -> Dict[str, Utterance]:
