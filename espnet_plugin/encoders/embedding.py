@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import espnet2.asr.encoder.transformer_encoder as transformer
 from torch import Tensor
@@ -19,7 +19,7 @@ FACTORS = {
 }
 """Frames that go in for one that comes out; not every ESPnet has all of these."""
 
-SUBSAMPLINGS = {
+SUBSAMPLINGS: Dict[Any, int] = {
     getattr(transformer, name): factor
     for name, factor in FACTORS.items()
     if hasattr(transformer, name)
@@ -43,7 +43,8 @@ def embed_features(
         TooShortUttError: too short for the subsampling.
     """
     embedded = features
-    if isinstance(embed, tuple(SUBSAMPLINGS)):
+    subsamples = isinstance(embed, tuple(SUBSAMPLINGS))
+    if subsamples:
         too_short, limit = transformer.check_short_utt(embed, features.size(1))
         if too_short:
             raise TooShortUttError(

@@ -13,8 +13,8 @@ from espnet_plugin.encoders.onednn import adopt
 def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Make ``tensors`` the parameters and buffers of ``module``, which may be on "meta".
 
-    Nothing is copied: the module holds these very tensors (in float32; those of other types are
-    converted).
+    Nothing is copied: the module holds these very tensors; only those of other types than the
+    module's are converted.
 
     Args:
         module: its parameters are replaced.
@@ -36,8 +36,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name} is {list(new.shape)}, not {list(old.shape)}")
         *path, last = name.split(".")
         owner = module.get_submodule(".".join(path))
-        if new.is_floating_point():
-            new = new.detach().to(torch.float32)
+        new = new.detach().to(old.dtype)
         if last in owner._parameters:
             old_parameter = owner._parameters[last]
             needs = old_parameter is None or old_parameter.requires_grad
@@ -59,8 +58,8 @@ def keep_inputs(linear: nn.Linear, index: Sequence[int]) -> nn.Linear:
 def _cut(linear: nn.Linear, index: Sequence[int], axis: int) -> nn.Linear:
     layer: Any = adopt(type(linear), linear)
     layer.weight = select(linear.weight, index, axis)
-    if axis == 0 and linear.bias is not None:
-        layer.bias = select(linear.bias, index, 0)
+    if linear.bias is not None:
+        layer.bias = select(linear.bias, index if axis == 0 else range(linear.out_features), 0)
     layer.out_features, layer.in_features = layer.weight.shape
     return layer
 

@@ -107,10 +107,11 @@ class Frontend(nn.Module):
 
     def features(self, waveforms: Tensor) -> Tensor:
         """What the convolutions make of (B, N): (B, T, channels)."""
-        if onednn.usable(waveforms) and untouched(self.convolutions):
-            return chunked_features(self.convolutions, waveforms)
+        layers = list(self.convolutions)
+        if onednn.usable(waveforms) and untouched(layers):
+            return chunked_features(layers, waveforms)
         x = waveforms.unsqueeze(1)
-        for layer in self.convolutions:
+        for layer in layers:
             x = layer(x)
         return x.transpose(1, 2)
 
