@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 TRAINING = sorted(ROOT.glob("conf/train_*.yaml")) + sorted(
     ROOT.glob("egs/*/asr1/conf/train_*.yaml")
 )
+FROM_CHECKPOINTS = [path for path in TRAINING if "checkpoint:" in path.read_text()]
 DECODING = sorted(ROOT.glob("conf/decode_*.yaml"))
 TOKENS = ["<blank>", "<unk>", "a", "<sos/eos>"]
 
@@ -23,7 +24,12 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", TRAINING, ids=name)
+def test_configurations_that_begin_with_a_checkpoint_have_their_own_tests():
+    encoders = {yaml.safe_load(path.read_text())["encoder"] for path in FROM_CHECKPOINTS}
+    assert encoders == {"filtered_wav2vec2", "pruned_stack", "mimic_stack"}
+
+
+@pytest.mark.parametrize("path", [p for p in TRAINING if p not in FROM_CHECKPOINTS], ids=name)
 def test_training_configurations_build_a_ctc_model(path, tmp_path):
     (tmp_path / "tokens.txt").write_text("".join(f"{token}\n" for token in TOKENS))
     args = ASRTask.get_parser().parse_args(
