@@ -206,6 +206,15 @@ def test_a_plan_for_another_stack_is_refused():
         apply_plan(stack, plan_for(stack, PruneHeads(1, (4,))))
 
 
+def test_the_package_has_its_names_and_no_others():
+    import espnet_plugin.surgery as surgery
+
+    assert surgery.apply_plan is apply_plan and surgery.BlockPlan is BlockPlan
+    assert [getattr(surgery, name).__name__ for name in surgery.__all__] == surgery.__all__
+    with pytest.raises(AttributeError, match="no attribute 'apply_plans'"):
+        surgery.apply_plans  # noqa: B018
+
+
 def test_a_damaged_plan_in_a_file_is_one_line(tmp_path):
     stack = small_stack("wav2vec2", dtype=torch.float32)
     path = tmp_path / "stack.pt"
