@@ -18,8 +18,12 @@ stay in the processor's cache up to the softmax and the values."""
 class Bias(Protocol):
     """What is added to the logits, made for as many of them as are needed at a time."""
 
-    def __call__(self, first: int, last: int) -> Tensor:
-        """For the queries ``first`` to ``last - 1`` and every key: (B, H, last - first, T)."""
+    def whole(self) -> Tensor:
+        """For every query and key: (B, H, T, T)."""
+
+    def add(self, logits: Tensor, utterance: int, heads: slice, first: int) -> None:
+        """Add in place, without a gradient, to an utterance's logits (C, h, T'): those of some
+        heads, of the queries from ``first`` on, on the first keys."""
 
     def band(self, window: int) -> Tensor:
         """For the keys at most ``window < T`` frames away: (B, H, T, 2 * window + 1)."""
@@ -56,7 +60,7 @@ def attend(
         return torch.matmul(maps, value)
     hidden = None if mask is None else mask[:, None, None, :]
     if bias is not None:
-        added = bias(0, query.size(2)).to(query.dtype)
+        added = bias.whole().to(query.dtype)
         hidden = added if hidden is None else added.masked_fill(~hidden, float("-inf"))
     return fused(query, key, value, attn_mask=hidden, dropout_p=dropout)
 
@@ -67,7 +71,7 @@ def attention_map(
     """softmax(Q K^T / sqrt(d) + bias), (B, H, T, T), zero on padded keys; see :func:`attend`."""
     logits = torch.matmul(query * query.size(-1) ** -0.5, key.transpose(-2, -1))
     if bias is not None:
-        logits = logits + bias(0, query.size(2))
+        logits = logits + bias.whole()
     if mask is not None:
         logits = logits.masked_fill(~mask[:, None, None, :], float("-inf"))
     return torch.softmax(logits, dim=-1)
@@ -82,13 +86,12 @@ def _by_stretches(
     query = query.transpose(1, 2) * size**-0.5  # (B, T, H, d)
     mixed = query.new_zeros(query.shape)
     for first in range(0, time, QUERIES):
-        added = None if bias is None else bias(first, min(first + QUERIES, time))
         for b, length in enumerate(lengths):
             rows = slice(first, min(first + QUERIES, length))
             for group in groups if first < length else ():
                 logits = _logits(query[b, rows, group], key[b, group, :length])
-                if added is not None:
-                    logits += added[b, group, : rows.stop - first, :length].transpose(0, 1)
+                if bias is not None:
+                    bias.add(logits, b, group, first)
                 mixed[b, rows, group] = _mix(logits.softmax(-1), value[b, group, :length])
     return mixed.transpose(1, 2)
 

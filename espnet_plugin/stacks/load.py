@@ -38,8 +38,6 @@ def load_stack(path: PathLike, device: str = "cpu") -> Stack:
         stack = _load(path)
     except (StackError, ExperimentError) as error:
         raise StackError(str(error)) from error
-    except FileNotFoundError:
-        raise StackError(f"{path}: not there") from None
     except OSError as error:
         raise StackError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, MemoryError) as error:
@@ -52,6 +50,8 @@ def _load(path: Path) -> Stack:
     content = None
     if path.is_dir():
         kind = kind_of_directory(path)
+    elif not path.is_file():
+        raise StackError(f"{path}: not there; name a file or a directory")
     else:
         content = read_content(path)
         kind = kind_of_content(content)

@@ -17,8 +17,13 @@ class Added:
     def __init__(self, values):
         self.values = values
 
-    def __call__(self, first, last):
-        return self.values[:, :, first:last]
+    def whole(self):
+        return self.values
+
+    def add(self, logits, utterance, heads, first):
+        count, _, keys = logits.shape
+        added = self.values[utterance, heads, first : first + count, :keys]
+        logits += added.transpose(0, 1)
 
 
 def naive(query, key, value, lengths, bias):

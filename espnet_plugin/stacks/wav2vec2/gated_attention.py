@@ -12,7 +12,7 @@ from espnet_plugin.encoders.full_attention import Bias
 from espnet_plugin.stacks.parameters import select
 from espnet_plugin.stacks.state import State
 from espnet_plugin.stacks.wav2vec2.attention import SelfAttention
-from espnet_plugin.stacks.wav2vec2.relative_bias import by_query
+from espnet_plugin.stacks.wav2vec2.relative_bias import by_query, by_some_queries
 
 
 class GatedBias:
@@ -27,9 +27,16 @@ class GatedBias:
         self.gate = gate
         self.by_distance = by_distance
 
-    def __call__(self, first: int, last: int) -> Tensor:
-        """(B, H, last - first, T)."""
-        return self.gate[:, :, first:last, None] * by_query(self.by_distance, first, last)
+    def whole(self) -> Tensor:
+        """(B, H, T, T)."""
+        return self.gate[..., None] * by_query(self.by_distance)
+
+    def add(self, logits: Tensor, utterance: int, heads: slice, first: int) -> None:
+        """Add to ``logits`` (C, h, T' <= T), in place."""
+        last = first + logits.size(0)
+        rows = by_some_queries(self.by_distance[heads], first, last)
+        gate = self.gate[utterance, heads, first:last].t()
+        logits.addcmul_(gate[..., None], rows[..., : logits.size(2)])
 
     def band(self, window: int) -> Tensor:
         """(B, H, T, 2 * window + 1)."""

@@ -36,7 +36,7 @@ class RelativeBias(nn.Module):
             (H, 2 * frames - 1).
         """
         distances = torch.arange(1 - frames, frames, device=self.weight.device)
-        return self.weight[self.bucket(distances)].t()
+        return self.weight[self.bucket(distances)].t().contiguous()
 
     def bucket(self, distances: Tensor) -> Tensor:
         """The row of the table for each distance (int64, of any shape)."""
@@ -48,15 +48,23 @@ class RelativeBias(nn.Module):
         return torch.where(far < exact, far, shared) + half * (distances > 0)
 
 
-def by_query(bias: Tensor, first: int, last: int) -> Tensor:
-    """The bias of queries ``first`` to ``last - 1`` on every key.
-
-    Args:
-        bias: (H, 2T-1), as :class:`RelativeBias` gives it.
+def by_query(bias: Tensor) -> Tensor:
+    """The bias (H, 2T-1) of each distance, as :class:`RelativeBias` gives it, written out.
 
     Returns:
-        (H, last - first, T).
+        (H, T, T), query by key.
     """
     frames = (bias.size(-1) + 1) // 2
-    rows = bias.unfold(-1, frames, 1)  # row r begins at the distance r - (T-1), of query T-1-r
-    return rows[:, frames - last : frames - first].flip(1)
+    return bias.unfold(-1, frames, 1).flip(1)  # row r begins at the distance r - (T-1)
+
+
+def by_some_queries(bias: Tensor, first: int, last: int) -> Tensor:
+    """Rows ``first`` to ``last - 1`` of :func:`by_query`, (last - first, H, T), a view.
+
+    Each of so many copies of the biases is seen one step on; there is no gradient.
+    """
+    frames, rows = (bias.size(-1) + 1) // 2, last - first
+    near = bias[:, frames - last : 2 * frames - 1 - first]
+    heads, reach = near.shape
+    copies = near.expand(rows, heads, reach).contiguous()
+    return copies.as_strided((rows, heads, frames), (heads * reach - 1, reach, 1), rows - 1)

@@ -79,7 +79,7 @@ def attacks(marker: Path) -> dict:
         "state": Calls(OrderedDict, state={"a": Calls(os.system, touch)}),
         "torch.save": Calls(torch.save, 1, str(marker)),
         "torch.set_num_threads": Calls(torch.set_num_threads, 7),
-        "torch.manual_seed": Calls(torch.manual_seed, 7),
+        "torch.manual_seed": Calls(torch.random.manual_seed, 7),
         "from_type": Calls(torch._tensor._rebuild_from_type_v2, os.system, str, (touch,), None),
         "parameter": Calls(torch._utils._rebuild_parameter, Calls(os.system, touch), True, {}),
         "class": witness,

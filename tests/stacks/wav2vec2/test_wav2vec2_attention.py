@@ -11,7 +11,8 @@ from wav2vec2_originals import BASE, LARGE, config_of, randomise, waveforms
 
 from espnet_plugin.stacks.hooks import attention_maps
 from espnet_plugin.stacks.state import State
-from espnet_plugin.stacks.wav2vec2.relative_bias import RelativeBias, by_query
+from espnet_plugin.stacks.wav2vec2.gated_attention import GatedBias
+from espnet_plugin.stacks.wav2vec2.relative_bias import RelativeBias, by_query, by_some_queries
 from espnet_plugin.stacks.wav2vec2.stack import Wav2Vec2Stack
 
 FAMILIES = pytest.mark.parametrize("family", ["wav2vec2", "wavlm"])
@@ -118,14 +119,29 @@ def test_relative_bias(buckets, max_distance):
 
 def test_bias_by_query():
     by_distance = torch.randn(2, 9)
+    whole = by_query(by_distance)
+    for query in range(5):
+        for key in range(5):
+            assert torch.equal(whole[:, query, key], by_distance[:, key - query + 4])
     for first in range(5):
         for last in range(first + 1, 6):
-            rows = by_query(by_distance, first, last)
-            assert rows.shape == (2, last - first, 5)
-            for query in range(first, last):
-                for key in range(5):
-                    wanted = by_distance[:, key - query + 4]
-                    assert torch.equal(rows[:, query - first, key], wanted)
+            rows = by_some_queries(by_distance, first, last)
+            assert torch.equal(rows, whole[:, first:last].transpose(0, 1))
+
+
+@pytest.mark.parametrize("first, queries, keys", [(0, 7, 7), (3, 2, 7), (2, 4, 6)])
+def test_gated_bias(first, queries, keys):
+    bias = GatedBias(torch.randn(2, 5, 7), torch.randn(5, 13))
+    logits = torch.randn(queries, 3, keys)
+    added = logits.clone()
+    bias.add(added, 1, slice(2, 5), first)
+    wanted = bias.whole()[1, 2:5, first : first + queries, :keys].transpose(0, 1)
+    assert torch.allclose(added, logits + wanted, atol=1e-6)
+    band = bias.band(2)
+    for query in range(7):
+        for key in range(max(0, query - 2), min(7, query + 3)):
+            wanted = bias.whole()[..., query, key]
+            assert torch.allclose(band[:, :, query, key - query + 2], wanted)
 
 
 @pytest.mark.parametrize("gone", [0, 1, 2])
