@@ -114,7 +114,7 @@ def read(directory: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module", params=list(ENCODERS))
 def trained(request, data, tmp_path_factory) -> Path:
-    """Trained for one epoch, then resumed with the encoder's recorded arguments, without the checkpoint."""
+    """Trained for one epoch, then resumed as config.yaml says, without the checkpoint."""
     folder = tmp_path_factory.mktemp(request.param)
     checkpoint = small_checkpoint(folder)
     write_config(folder / "train.yaml", request.param, checkpoint)
