@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from espnet_plugin.atomic import PathLike
+from espnet_plugin.stacks.asr import stack_of
 from espnet_plugin.stacks.errors import StackError
 from espnet_plugin.stacks.experiment import ExperimentError, load_experiment
 from espnet_plugin.stacks.files.build import build_stack
@@ -58,7 +59,5 @@ def _load(path: Path) -> Stack:
     if kind == "stack":
         return Stack.load(path)
     if kind == "espnet":
-        from espnet_plugin.stacks.conformer import ConformerStack
-
-        return ConformerStack.from_experiment(load_experiment(path))
+        return stack_of(load_experiment(path))
     return build_stack(*read_model(path, kind, content))
