@@ -17,6 +17,7 @@ from espnet_plugin.analysis.run import AttentionPass
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.compat import versions
 from espnet_plugin.stacks.experiment import Experiment
+from espnet_plugin.stacks.hooks import stack_in
 from espnet_plugin.version import __version__
 
 SCHEMA = "espnet_plugin/attention/1"
@@ -64,7 +65,8 @@ def build_report(
             "directory": str(experiment.directory),
             "checkpoint": experiment.checkpoint.resolve().name,
             "encoder": experiment.args.encoder,
-            "blocks": len(encoder.encoders),
+            "family": _family(experiment),
+            "blocks": sum(map(len, done.groups)),
             "parameters": sum(p.numel() for p in experiment.model.parameters()),
             "encoder_parameters": sum(p.numel() for p in encoder.parameters()),
         },
@@ -85,6 +87,14 @@ def build_report(
         "blocks": _blocks(done),
         "similarity": None if done.similarity is None else done.similarity_matrix(),
     }
+
+
+def _family(experiment: Experiment) -> str:
+    """As in block plans."""
+    stack = stack_in(experiment.model.encoder)
+    if stack is not None:
+        return stack.family
+    return "transformer" if experiment.args.encoder == "transformer" else "conformer"
 
 
 def _blocks(done: AttentionPass) -> List[Dict[str, Any]]:

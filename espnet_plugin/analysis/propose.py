@@ -62,8 +62,7 @@ def propose_reuse(
         for block in group[1:]
     }
     model = report["model"]
-    family = "transformer" if model["encoder"] == "transformer" else "conformer"
-    return BlockPlan.from_groups(groups, family, model["directory"], because)
+    return BlockPlan.from_groups(groups, model["family"], model["directory"], because)
 
 
 def _reason(

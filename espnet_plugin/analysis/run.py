@@ -11,11 +11,25 @@ from espnet_plugin.analysis.accumulate import AttentionMeasures, MapSimilarity
 from espnet_plugin.analysis.pieces import check_maps
 from espnet_plugin.compat import TooShortUttError
 from espnet_plugin.stacks.batches import Batch
-from espnet_plugin.stacks.hooks import attention_maps
+from espnet_plugin.stacks.hooks import attention_maps, stack_in
+from espnet_plugin.stacks.stack import follows
 
 
 def map_groups(encoder: nn.Module) -> List[List[int]]:
-    """Which blocks of an encoder use one map: its ``groups``, or every block alone."""
+    """Which blocks of an encoder use one map: its ``groups``, or every block alone.
+
+    Blocks of a stack are counted by their place among those that are left; a mimic, which has no
+    map, is in no group.
+    """
+    stack = stack_in(encoder)
+    if stack is not None:
+        found: List[List[int]] = []
+        for place, block in enumerate(stack.blocks):
+            if follows(block):
+                found[-1].append(place)
+            elif getattr(block, "attention", None) is not None:
+                found.append([place])
+        return found
     groups = getattr(encoder, "groups", None)
     if groups is None:
         return [[block] for block in range(len(encoder.encoders))]  # type: ignore[arg-type]
@@ -76,6 +90,11 @@ class AttentionPass:
             with attention_maps(self.model.encoder, look):
                 self.model.encode(speech.to(device), lengths.to(device))
             if self.similarity is not None:
+                if len({maps.shape[1] for maps in kept.values()}) > 1:
+                    raise ValueError(
+                        "blocks with different numbers of heads cannot be compared head by head; "
+                        "leave the similarity of maps out (--similarity false)"
+                    )
                 self.similarity.update([kept[block] for block in sorted(kept)], frames)
         except (ValueError, TooShortUttError) as e:
             reason = e.args[0] if e.args else e

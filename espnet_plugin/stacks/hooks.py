@@ -20,7 +20,8 @@ def attention_maps(encoder: nn.Module, callback: Callback) -> Iterator[None]:
     """Call ``callback(block, maps, lengths)`` for each block of each forward pass in the body.
 
     Args:
-        encoder: a stack; or ESPnet's ConformerEncoder or TransformerEncoder, or ours.
+        encoder: a stack, or one of our encoders that run one; or ESPnet's ConformerEncoder or
+            TransformerEncoder, or our reuse_conformer.
         callback: gets the number of the block, from 0 (of a stack: its place in ``blocks``, those
             that are left; heads that are pruned have no map); its maps (B, H, T, T) as the model
             computed them, after softmax and before dropout, in the model's type and on its
@@ -33,14 +34,21 @@ def attention_maps(encoder: nn.Module, callback: Callback) -> Iterator[None]:
     Raises:
         TypeError: a block whose attention is of no known kind.
     """
-    if isinstance(encoder, Stack):
-        with _looking(encoder, callback):
+    stack = stack_in(encoder)
+    if stack is not None:
+        with _looking(stack, callback):
             yield
         return
-    with ExitStack() as stack:
+    with ExitStack() as hooks:
         for block, attention in enumerate(_attentions(encoder)):
-            stack.enter_context(_hooked(attention, block, callback))
+            hooks.enter_context(_hooked(attention, block, callback))
         yield
+
+
+def stack_in(encoder: nn.Module) -> Optional[Stack]:
+    """The stack that ``encoder`` is, or that it runs; None: an encoder of ESPnet's own kind."""
+    stack = encoder if isinstance(encoder, Stack) else getattr(encoder, "stack", None)
+    return stack if isinstance(stack, Stack) else None
 
 
 @contextmanager
