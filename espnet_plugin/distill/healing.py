@@ -65,6 +65,7 @@ class Healing:
         labels: transcripts.
         train_front: whether everything before block 0 is trained too. If not, it is computed once
             for both where it is the same.
+        teacher_log_probs: the teacher's CTC layer, if it has another one.
 
     Raises:
         ValueError: one line: what a weight needs is not given; pairs that are not there; stacks of
@@ -81,6 +82,7 @@ class Healing:
         log_probs: Optional[LogProbs] = None,
         labels: Optional[Labels] = None,
         train_front: bool = False,
+        teacher_log_probs: Optional[LogProbs] = None,
     ) -> None:
         if teacher.width != student.width or teacher.takes != student.takes:
             raise ValueError(
@@ -97,7 +99,8 @@ class Healing:
         self.teacher, self.student = teacher.eval(), student
         self.pairs = tuple(default_pairs(student, teacher) if pairs is None else pairs)
         self.distance, self.weights = losses.HIDDEN[hidden], weights
-        self.log_probs, self.labels, self.train_front = log_probs, labels, train_front
+        self.log_probs, self.teacher_log_probs = log_probs, teacher_log_probs or log_probs
+        self.labels, self.train_front = labels, train_front
         self.front = Front(teacher, student, train_front)
 
     def parameters(self) -> List[nn.Parameter]:
@@ -126,11 +129,11 @@ class Healing:
             each = [self.distance(imitated[p.student], original[p.teacher], lengths) for p in pairs]
             terms["hidden"] = torch.stack(each).mean()
         if heads:
-            assert self.log_probs is not None
+            assert self.log_probs is not None and self.teacher_log_probs is not None
             posteriors = self.log_probs(imitated[last[1]])
             if weights.posteriors:
                 with torch.no_grad():
-                    expected = self.log_probs(original[last[0]])
+                    expected = self.teacher_log_probs(original[last[0]])
                 terms["posteriors"] = losses.divergence(posteriors, expected, lengths)
             if weights.ctc:
                 assert self.labels is not None
