@@ -1,0 +1,190 @@
+"""The trade-off of a budget search, written out: every plan that was measured."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Dict, List
+
+from espnet_plugin.atomic import atomic_open, atomic_path, write_json
+from espnet_plugin.surgery.budget.damage import MEASURES
+from espnet_plugin.surgery.budget.moves import key_of
+from espnet_plugin.surgery.budget.propose import Proposal
+
+COLUMNS = (
+    "plan", "origin", "moves", "predicted_cost", "time", "speed", "parameters", "macs",
+    "predicted_damage", "damage", "check_damage",
+)  # fmt: skip
+"""Of the table; those with ``cost`` and ``time`` are shares of the unedited stack's."""
+
+
+def curve_of(found: Proposal) -> Dict[str, Any]:
+    """Everything as plain values.
+
+    ``plans`` has one row for each plan that was measured whole; its ``time`` (quartiles) and
+    ``speed`` only where it was timed whole. ``moves`` has one row for each move that saves
+    anything, measured alone.
+    """
+    search, measurer = found.search, found.measurer
+    timed = found.budget.timed
+    seconds, outside = measurer.original_time() if timed else (None, None)
+    parameters, macs = measurer.sizes(())
+    names = {choice: name for name, choice in found.named.items()}
+    important = {found.choice, *names, *found.times}
+    rows = []
+    for choice in {**dict.fromkeys(important), **search.origins}:
+        times = found.times.get(choice)
+        size = measurer.sizes(choice)
+        rows.append(
+            {
+                "plan": key_of(choice),
+                "origin": names.get(choice) or search.origins.get(choice, "additive"),
+                "moves": [str(move) for move in choice if move.actions],
+                "predicted_cost": search.cost(choice),
+                "time": None if times is None else list(times),
+                "speed": None if times is None else 1 / times[1],
+                "parameters": size[0],
+                "macs": size[1],
+                "predicted_damage": search.predicted(choice),
+                "damage": measurer.damage(choice),
+                "check_damage": measurer.check(choice) if choice in important else None,
+            }
+        )
+    rows.sort(key=lambda row: (row["predicted_cost"], row["damage"], row["plan"]))
+    return {
+        "model": str(measurer.subject.path),
+        "budget": asdict(found.budget),
+        "damage": MEASURES[measurer.subject.experiment is not None],
+        "conditions": measurer.conditions(),
+        "original": {
+            "time_seconds": seconds,
+            "share_outside_blocks": outside,
+            "parameters": parameters,
+            "macs": macs,
+        },
+        "chosen": key_of(found.choice),
+        "compared": {name: key_of(choice) for name, choice in found.named.items()},
+        "moves": [
+            {"move": str(move), "cost": cost, "damage": search.damages[move]}
+            for move, cost in search.costs.items()
+        ],
+        "plans": rows,
+    }
+
+
+def write_curve(curve: Dict[str, Any], directory: Path) -> List[Path]:
+    """Write ``curve.json``, ``curve.csv`` and, where matplotlib is there, ``curve.png``.
+
+    Returns:
+        What was written.
+    """
+    written = [directory / "curve.json", directory / "curve.csv"]
+    write_json(written[0], curve)
+    with atomic_open(written[1]) as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in curve["plans"]:
+            time = None if row["time"] is None else row["time"][1]
+            writer.writerow({**row, "moves": "; ".join(row["moves"]), "time": time})
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return written
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _trade_off(left, curve)
+    _prediction(right, curve)
+    written.append(directory / "curve.png")
+    with atomic_path(written[-1]) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
+    return written
+
+
+_MARKS = "sD^vP*Xh"
+_LEAST = 1e-6
+"""Damages below are drawn as this; the axes are logarithmic."""
+
+
+def _trade_off(axes: Any, curve: Dict[str, Any]) -> None:
+    plans = {row["plan"]: row for row in curve["plans"]}
+    rest = [row for row in plans.values() if row["plan"] not in curve["compared"].values()]
+    axes.scatter(
+        [_gain(row, curve) for row in rest], [_damage(row) for row in rest],
+        s=14, c="#999999", label="measured plans",
+    )  # fmt: skip
+    best: List[Dict[str, Any]] = []
+    for row in sorted(plans.values(), key=lambda row: -_gain(row, curve)):
+        if not best or row["damage"] < best[-1]["damage"]:
+            best.append(row)
+    axes.plot(
+        [_gain(row, curve) for row in best], [_damage(row) for row in best],
+        c="#0072B2", lw=1.2, label="least damage found",
+    )  # fmt: skip
+    for (name, key), mark in zip(curve["compared"].items(), _MARKS * 3, strict=False):
+        row = plans[key]
+        axes.scatter([_gain(row, curve)], [_damage(row)], s=48, marker=mark, label=name)
+    row = plans[curve["chosen"]]
+    axes.scatter(
+        [_gain(row, curve)], [_damage(row)], s=170, marker="*", c="#D55E00", label="chosen",
+        zorder=5,
+    )  # fmt: skip
+    budget = curve["budget"]
+    if budget["metric"] != "block_speed":
+        axes.axvline(budget["value"], c="black", lw=0.8, ls=":")
+    timed = budget["metric"].endswith("speed")
+    axes.set_xlabel("times as fast" if timed else f"share of {budget['metric']} left")
+    axes.set_ylabel("damage")
+    axes.set_yscale("log")
+    axes.legend(fontsize=7)
+    axes.set_title("Trade-off, nothing healed", fontsize=10)
+
+
+def _prediction(axes: Any, curve: Dict[str, Any]) -> None:
+    plans = curve["plans"]
+    predicted = [max(row["predicted_damage"], _LEAST) for row in plans]
+    axes.scatter(predicted, [_damage(row) for row in plans], s=14, c="#009E73")
+    ends = [min(predicted), max(predicted)]
+    axes.plot(ends, ends, c="black", lw=0.8, ls=":")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("damage if damages of moves added up")
+    axes.set_ylabel("measured damage")
+    axes.set_title("Interaction of edits", fontsize=10)
+
+
+def _gain(row: Dict[str, Any], curve: Dict[str, Any]) -> float:
+    metric = curve["budget"]["metric"]
+    if metric.endswith("speed"):
+        return float(row["speed"] or 1 / row["predicted_cost"])
+    return float(row[metric] / curve["original"][metric])
+
+
+def _damage(row: Dict[str, Any]) -> float:
+    return max(float(row["damage"]), _LEAST)
+
+
+def summary(curve: Dict[str, Any]) -> str:
+    """A table of the plans that matter, for people."""
+    plans = {row["plan"]: row for row in curve["plans"]}
+    names: Dict[str, Any] = {"chosen": curve["chosen"], **curve["compared"]}
+    lines = [
+        f"damage: {curve['damage']}",
+        "",
+        "| plan | times as fast | parameters (M) | MMAC | damage | on other speech | moves |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, key in names.items():
+        row = plans[key]
+        fast = "–" if row["speed"] is None else f"{row['speed']:.2f}"
+        check = "–" if row["check_damage"] is None else f"{row['check_damage']:.4f}"
+        lines.append(
+            f"| {name} | {fast} | {row['parameters'] / 1e6:.3f} | {row['macs'] / 1e6:.0f} "
+            f"| {row['damage']:.4f} | {check} | {'; '.join(row['moves']) or 'none'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def chosen_row(curve: Dict[str, Any]) -> Dict[str, Any]:
+    """The row of the plan that was chosen."""
+    return next(row for row in curve["plans"] if row["plan"] == curve["chosen"])

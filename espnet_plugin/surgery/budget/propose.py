@@ -1,0 +1,204 @@
+"""From a budget to a plan."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Dict, List, Optional, Sequence
+
+from espnet_plugin.analysis.pruning_order import pruning_order
+from espnet_plugin.progress import progress
+from espnet_plugin.surgery.budget.baselines import baselines
+from espnet_plugin.surgery.budget.candidates import KINDS, candidates
+from espnet_plugin.surgery.budget.goal import Budget
+from espnet_plugin.surgery.budget.measure import Measurer, Times
+from espnet_plugin.surgery.budget.moves import Choice, Move, allowed, plan_of
+from espnet_plugin.surgery.budget.search import Search
+from espnet_plugin.surgery.orders import measure_similarities
+from espnet_plugin.surgery.plan import BlockPlan
+
+logger = logging.getLogger(__name__)
+
+FINALISTS = 6
+"""Plans of least damage whose time is taken whole."""
+LOOKS = 4
+"""Searches at most, each for less than the one before."""
+CURVE = 8
+"""Points of the additive frontier that are measured, over the whole range of costs."""
+
+
+class BudgetError(ValueError):
+    """A budget that cannot be met; the message says what can be reached."""
+
+
+@dataclass
+class Options:
+    """How to look for a plan.
+
+    Attributes:
+        kinds, windows, longest: see :func:`candidates`.
+        width: plans that are measured at each step of the search.
+        compare: measure plans of less freedom too, and begin the search from them as well.
+    """
+
+    kinds: Sequence[str] = KINDS
+    windows: Sequence[int] = (8, 16, 32, 64)
+    longest: int = 4
+    width: int = 8
+    compare: bool = False
+
+
+@dataclass
+class Proposal:
+    """A plan and all that was measured on the way.
+
+    Attributes:
+        plan: of least measured damage within the budget, with the figures.
+        choice: the same.
+        search: every plan that was measured, and the moves.
+        times: of plans that were timed whole; quartiles, as shares of the unedited stack's.
+        named: plans of less freedom, by name.
+    """
+
+    budget: Budget
+    plan: BlockPlan
+    choice: Choice
+    search: Search
+    measurer: Measurer
+    times: Dict[Choice, Times] = field(default_factory=dict)
+    named: Dict[str, Choice] = field(default_factory=dict)
+
+
+def propose(measurer: Measurer, budget: Budget, options: Optional[Options] = None) -> Proposal:
+    """The plan of least measured damage that was found within a budget.
+
+    1. Every move at every block is measured: what it saves, and the damage it does alone.
+    2. The additive problem is solved exactly, and plans are built move by move with the damage
+       measured anew at each step; both begin a search by small changes, in which every plan is
+       measured whole.
+    3. The best are timed whole. If the best plan's cost is above the budget although its moves add
+       up to less, the search goes on with as much less.
+
+    Raises:
+        BudgetError: it cannot be met; the message says what can be reached.
+    """
+    options = options or Options()
+    blocks = len(measurer.stack.blocks)
+    outside = measurer.original_time()[1] if budget.timed else 0.0
+    limit = budget.cost(outside)
+    costs, damages = candidates(measurer, budget, options.kinds, options.windows, options.longest)
+    search = Search(
+        blocks,
+        costs,
+        damages,
+        measurer.damage,
+        lambda choice: allowed(measurer.stack, choice),
+        options.width,
+    )
+    found = Proposal(budget, plan_of((), measurer.subject.description), (), search, measurer)
+    goal = limit
+    for _ in range(LOOKS):
+        _look(found, goal, options)
+        best = _best(found, goal)
+        if budget.timed:
+            found.times.update(measurer.times([*best, *found.named.values()]))
+        if not best or _cost(found, best[0]) <= limit:
+            break
+        goal *= min(limit / _cost(found, best[0]), 0.998)
+        logger.info("the best plan, timed whole, misses %s; looking below %.4f", budget, goal)
+    within = [c for c in _known(found) if _cost(found, c) <= limit]
+    if not within:
+        raise _unreachable(found, outside)
+    found.choice = min(within, key=lambda c: (measurer.damage(c), _cost(found, c)))
+    _curve(found)
+    found.plan = plan_of(found.choice, measurer.subject.description, _because(found))
+    return found
+
+
+def _look(found: Proposal, goal: float, options: Options) -> None:
+    """Search for plans within ``goal``."""
+    search, measurer = found.search, found.measurer
+    first = search.additive(goal)
+    if first is None:
+        return
+    path = search.greedy(goal)
+    again = search.additive(goal, fresh=True)
+    begin = [first, *path[-1:], *([] if again is None else [again])]
+    if options.compare and not found.named:
+        found.named = baselines(search, goal, _orders(found))
+        begin += found.named.values()
+    for choice in begin:
+        search.measured(choice, "additive")
+    within = {c: measurer.damage(c) for c in begin if search.cost(c) <= goal}
+    for choice in sorted(within, key=lambda c: within[c])[:2]:
+        search.improve(choice, goal)
+
+
+def _orders(found: Proposal) -> Dict[str, Sequence[int]]:
+    """Pruning orders to compare with, where blocks may be dropped."""
+    if not any(move.kind == "drop" for move in found.search.costs):
+        return {}
+    stack, speech = found.measurer.stack, found.measurer.utterances
+    cosine = measure_similarities(stack, speech, neighbours=1)["cosine"]
+    return {"block_influence": pruning_order("block_influence", len(stack.blocks), cosine)}
+
+
+def _known(found: Proposal) -> List[Choice]:
+    """Plans whose cost is measured, or can be without time."""
+    return list(found.times if found.budget.timed else found.search.origins)
+
+
+def _best(found: Proposal, goal: float) -> List[Choice]:
+    """The plans of least damage that should be within ``goal``, best first."""
+    search, measurer = found.search, found.measurer
+    within = [choice for choice in search.origins if search.cost(choice) <= goal]
+    return sorted(within, key=lambda c: (measurer.damage(c), search.cost(c)))[:FINALISTS]
+
+
+def _cost(found: Proposal, choice: Choice) -> float:
+    """Of the whole plan, measured."""
+    if found.budget.timed:
+        return found.times[choice][1]
+    which = ("parameters", "macs").index(found.budget.metric)
+    return found.measurer.sizes(choice)[which] / found.measurer.sizes(())[which]
+
+
+def _curve(found: Proposal) -> None:
+    """Measure plans over the whole range of costs."""
+    points = found.search.points()
+    some = {round(i * (len(points) - 1) / max(CURVE - 1, 1)) for i in range(CURVE)}
+    chosen = [points[i].choice for i in sorted(some)]
+    for choice in progress(chosen, "damage of the curve"):
+        found.search.measured(choice, "additive")
+    if found.budget.timed:
+        found.times.update(found.measurer.times(chosen))
+
+
+def _because(found: Proposal) -> Dict[Move, str]:
+    search, measurer = found.search, found.measurer
+    what = "time" if found.budget.timed else found.budget.metric
+    whole = measurer.damage(found.choice)
+    unit = "nats/frame" if measurer.subject.experiment is not None else "1-cosine"
+    lines = {}
+    for move in found.choice:
+        without = search.measured(search.undone(found.choice, move), "without a move")
+        lines[move] = (
+            f"{move}: saves {-100 * search.costs.get(move, 0.0):.1f} % of the {what}; damage alone "
+            f"{search.damages.get(move, 0.0):.4f}, of the plan {whole:.4f}, without this "
+            f"{without:.4f} ({unit}, measured on {len(measurer.utterances)} utterances) [I]"
+        )
+    return lines
+
+
+def _unreachable(found: Proposal, outside: float) -> BudgetError:
+    search, measurer, budget = found.search, found.measurer, found.budget
+    cheapest = search.points()[-1].choice
+    if budget.timed:
+        found.times.update(measurer.times([cheapest]))
+    reached = budget.reached(_cost(found, cheapest), outside)
+    also = f"; {100 * outside:.0f} % of the time is spent outside the blocks" if outside else ""
+    moves = ", ".join(str(move) for move in cheapest if move.actions) or "nothing"
+    return BudgetError(
+        f"{budget} cannot be met with these edits: the most that can be reached is "
+        f"{budget.metric}={reached:.3g} ({moves}){also}"
+    )
