@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 import torch
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
@@ -83,17 +83,30 @@ class ConformerStack(Stack):
         Raises:
             TooShortUttError: too short for the subsampling.
         """
-        if lengths is None:
-            lengths = torch.full((len(inputs),), inputs.size(1), dtype=torch.int64)
-        lengths = lengths.to(inputs.device, torch.int64)
-        features = inputs[:, : int(lengths.max())]
-        for part in (self.frontend, self.normalize, self.preencoder):
-            if part is not None:
-                features, lengths = part(features, lengths)
+        features, lengths = self.features(inputs, lengths)
         masks = torch.arange(features.size(1), device=features.device) < lengths[:, None]
         x, positions, masks = embed_features(self.embedding, features, masks.unsqueeze(1))
         frames = masks.squeeze(1).sum(1)
         return State(x, frames, mask_of(frames, x.size(1)), positions)
+
+    def features(self, inputs: Tensor, lengths: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+        """What comes before the encoder of a model: its front end, normalisation, pre-encoder.
+
+        Args:
+            inputs, lengths: as for :meth:`embed`.
+
+        Returns:
+            (B, T, F) features, ``inputs`` where there are no such parts; their lengths (B,).
+        """
+        if lengths is None:
+            lengths = torch.full((len(inputs),), inputs.size(1), dtype=torch.int64)
+        lengths = lengths.to(inputs.device, torch.int64)
+        longest: Any = lengths.max()
+        features = inputs.narrow(1, 0, longest if torch.jit.is_tracing() else int(longest))
+        for part in (self.frontend, self.normalize, self.preencoder):
+            if part is not None:
+                features, lengths = part(features, lengths)
+        return features, lengths
 
     def finish(self, x: Tensor) -> Tensor:
         """The norm of encoders that normalise first; (B, T, D)."""

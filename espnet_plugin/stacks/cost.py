@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any, Dict
+from importlib import import_module
+from typing import Any, Callable, Dict
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from espnet_plugin.stacks.stack import Stack
+
 
 def count_parameters(model: nn.Module) -> Dict[str, int]:
     """Parameters by part, shared ones once, in the order of the model.
 
-    The parts are the model's children (``ctc``, ``decoder`` …) and, of a stack of blocks
-    (children with numbers for names), what a block consists of: ``encoder.embed``,
-    ``encoder.encoders.*.self_attn``, ``encoder.encoders.*.conv_module`` and so on.
+    The parts are the model's children (``ctc``, ``decoder`` …) and, of a stack of blocks, what a
+    block consists of: ``encoder.embed``, ``encoder.encoders.*.self_attn``, ``frontend.projection``,
+    ``blocks.*.attention`` and so on.
     """
     parts: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
@@ -26,10 +29,14 @@ def count_parameters(model: nn.Module) -> Dict[str, int]:
 
 def _part(name: str) -> str:
     words = ["*" if word.isdigit() else word for word in name.split(".")[:-1]]
-    if words[:1] != ["encoder"]:
-        return ".".join(words[:1]) or name
-    depth = 4 if words[2:3] == ["*"] else 2
-    return ".".join(words[:depth])
+    for place in range(1, len(words)):
+        if words[place] == "*" and words[place - 1] in ("encoders", "blocks"):
+            inner = place + 1 + (words[place + 1 : place + 2] == ["layer"])
+            return ".".join(words[: inner + 1])
+    depth = {"encoder": 2, "frontend": 2}.get(words[0], 1) if words else 0
+    if words[:2] == ["encoder", "stack"]:
+        depth = 3
+    return ".".join(words[:depth]) or name
 
 
 class MacCounter(TorchDispatchMode):
@@ -81,16 +88,67 @@ def _macs(name: str, args: Any, out: Any) -> int:
     return 0
 
 
+def count_macs(call: Callable[[], Any]) -> int:
+    """Multiply-accumulate operations of ``call()``.
+
+    Counted by ``torch.utils.flop_counter`` (torch ≥ 2.1), told of two kernels for the CPU that it
+    does not know and halved, since it counts a multiplication and an addition each; by
+    :class:`MacCounter` where there is none.
+    """
+    counter = _torchs_counter()
+    if counter is None:
+        with MacCounter() as ours:
+            call()
+        return ours.macs
+    with counter:
+        call()
+    return counter.get_total_flops() // 2
+
+
+def macs_counter() -> str:
+    """Which of both :func:`count_macs` counts by."""
+    found = _torchs_counter() is not None
+    return "torch.utils.flop_counter" if found else "espnet_plugin.stacks.cost.MacCounter"
+
+
+def _torchs_counter() -> Any:
+    try:
+        flop_counter: Any = import_module("torch.utils.flop_counter")
+    except ImportError:
+        return None
+
+    def convolution(x: Any, weight: Any, *rest: Any, out_shape: Any, **named: Any) -> int:
+        return flop_counter.conv_flop_count(x, weight, out_shape)
+
+    def attention(query: Any, key: Any, value: Any, *rest: Any, **named: Any) -> int:
+        return flop_counter.sdpa_flop_count(query, key, value)
+
+    kernels = {
+        "mkldnn_convolution": convolution,
+        "_scaled_dot_product_flash_attention_for_cpu": attention,
+    }
+    aten = torch.ops.aten
+    known = {getattr(aten, name): count for name, count in kernels.items() if hasattr(aten, name)}
+    return flop_counter.FlopCounterMode(display=False, custom_mapping=known)
+
+
 def macs_per_second(model: Any, speech: Tensor, rate: int) -> float:
-    """Multiply-accumulate operations per second of speech, from waveform to CTC output.
+    """Multiply-accumulate operations per second of speech, from the waveform on.
 
     Args:
-        model: an ``ESPnetASRModel``.
+        model: an ``ESPnetASRModel``, up to its CTC output; or a stack that takes waveforms, up to
+            its last hidden state.
         speech: (1, S) samples. Attention's share grows with S, so give the length with the figure.
         rate: samples per second.
     """
     lengths = torch.tensor([speech.shape[1]], device=speech.device)
-    with MacCounter() as counter, torch.no_grad():
-        encoded, _ = model.encode(speech, lengths)
-        model.ctc.ctc_lo(encoded[0] if isinstance(encoded, tuple) else encoded)
-    return counter.macs * rate / speech.shape[1]
+
+    def call() -> None:
+        with torch.no_grad():
+            if isinstance(model, Stack):
+                model.output(speech, lengths)
+                return
+            encoded, _ = model.encode(speech, lengths)
+            model.ctc.ctc_lo(encoded[0] if isinstance(encoded, tuple) else encoded)
+
+    return count_macs(call) * rate / speech.shape[1]

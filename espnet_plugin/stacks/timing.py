@@ -9,35 +9,8 @@ from statistics import median
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import torch
-from torch import Tensor
 
 Call = Callable[[], Any]
-
-
-def encoder_call(model: Any, speech: Tensor, lengths: Tensor) -> Call:
-    """A function that runs the encoder of an ``ESPnetASRModel`` on features made once.
-
-    Args:
-        model: in evaluation mode.
-        speech: (B, S) samples.
-        lengths: (B,).
-    """
-    seen: List[Tuple[Any, ...]] = []
-    hook = model.encoder.register_forward_pre_hook(lambda module, args: seen.append(args))
-    try:
-        with torch.no_grad():
-            model.encode(speech, lengths)
-    finally:
-        hook.remove()
-    asks_ctc = ("interctc_use_conditioning", "ctc_trim")  # as ESPnetASRModel.encode tells
-    needs_ctc = any(getattr(model.encoder, name, False) for name in asks_ctc)
-    options = {"ctc": model.ctc} if needs_ctc else {}
-
-    def call() -> Any:
-        with torch.no_grad():
-            return model.encoder(*seen[0], **options)
-
-    return call
 
 
 def interleaved_seconds(
@@ -71,6 +44,13 @@ def interleaved_seconds(
 def median_ratio(first: Sequence[float], other: Sequence[float]) -> float:
     """How many times faster ``other`` is: the median over rounds of first / other."""
     return median(a / b for a, b in zip(first, other, strict=True))
+
+
+def middle_half(first: Sequence[float], other: Sequence[float]) -> Tuple[float, float]:
+    """Between what the rounds' ratios first / other are, without the quarters at both ends."""
+    ratios = sorted(a / b for a, b in zip(first, other, strict=True))
+    quarter = len(ratios) // 4
+    return ratios[quarter], ratios[-1 - quarter]
 
 
 def peak_bytes(call: Call, device: str = "cpu") -> int:

@@ -17,7 +17,7 @@ import os
 from contextlib import nullcontext
 from dataclasses import replace
 from statistics import median
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 from bench_results import add_output_option, markdown_table, write_results
@@ -26,7 +26,13 @@ from torch import Tensor
 from espnet_plugin.stacks.conformer import ConformerStack
 from espnet_plugin.stacks.stack import Stack
 from espnet_plugin.stacks.state import State
-from espnet_plugin.stacks.timing import Call, interleaved_seconds, median_ratio, peak_bytes
+from espnet_plugin.stacks.timing import (
+    Call,
+    interleaved_seconds,
+    median_ratio,
+    middle_half,
+    peak_bytes,
+)
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
 from espnet_plugin.stacks.wav2vec2.stack import Wav2Vec2Stack
 from espnet_plugin.surgery.actions import LocalAttention
@@ -142,6 +148,7 @@ def measure(
     for what in runs["full"]:
         pair = {name: runs[name][what] for name in stacks}
         seconds = interleaved_seconds(pair, args.repeats, args.device)
+        least, most = middle_half(seconds["full"], seconds["local"])
         peaks = {name: peak_bytes(call, args.device) / 2**20 for name, call in pair.items()}
         rows.append(
             {
@@ -151,20 +158,13 @@ def measure(
                 "full, ms": 1000 * median(seconds["full"]),
                 "local, ms": 1000 * median(seconds["local"]),
                 "times faster": median_ratio(seconds["full"], seconds["local"]),
-                "from": spread(seconds)[0],
-                "to": spread(seconds)[1],
+                "from": least,
+                "to": most,
                 "full, MiB": peaks["full"],
                 "local, MiB": peaks["local"],
             }
         )
     return rows
-
-
-def spread(seconds: Dict[str, List[float]]) -> Tuple[float, float]:
-    """The middle half of the turns' ratios."""
-    turns = sorted(a / b for a, b in zip(seconds["full"], seconds["local"], strict=True))
-    quarter = len(turns) // 4
-    return turns[quarter], turns[-1 - quarter]
 
 
 def main(cmd: Optional[Sequence[str]] = None) -> None:

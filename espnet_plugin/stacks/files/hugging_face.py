@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 from espnet_plugin.stacks.files.fairseq import plain_tensors
 from espnet_plugin.stacks.files.names import Table, Tensors, below, flat
@@ -122,17 +122,27 @@ def _normalizes(directory: Path) -> bool:
     return Settings(_read_json(path) if path.exists() else {}).value("do_normalize", False)
 
 
-def _read_tensors(directory: Path) -> Tensors:
+def weight_files(directory: Path) -> Tuple[Tuple[Path, ...], Callable[[Path], Any]]:
+    """The files with the tensors, whole or in shards, and what reads one of them.
+
+    Raises:
+        FileError: there are none, or an index names one that is not there.
+    """
     for name, read in (("model.safetensors", read_safetensors), ("pytorch_model.bin", _read_bin)):
         if (directory / name).exists():
-            return dict(read(directory / name))
+            return (directory / name,), read
         index = directory / f"{name}.index.json"
         if index.exists():
-            tensors: Tensors = {}
-            for shard in _shards(index):
-                tensors.update(read(directory / shard))
-            return tensors
+            return tuple(directory / shard for shard in _shards(index)), read
     raise FileError("it has neither model.safetensors nor pytorch_model.bin")
+
+
+def _read_tensors(directory: Path) -> Tensors:
+    paths, read = weight_files(directory)
+    tensors: Tensors = {}
+    for path in paths:
+        tensors.update(read(path))
+    return tensors
 
 
 def _read_bin(path: Path) -> Tensors:
