@@ -72,6 +72,11 @@ class ReuseAttention(MultiHeadedAttention):
         """Of what comes in and goes out."""
         return self.linear_out.out_features
 
+    @property
+    def empty(self) -> bool:
+        """Whether no head is left for a trace: ONNX has no use for tensors without elements."""
+        return not self.h and torch.jit.is_tracing()
+
     def prune(self, heads: Sequence[int]) -> Any:
         """The same attention without ``heads``: smaller parameters, of its own.
 
@@ -166,7 +171,8 @@ class LeaderAttention(ReuseAttention):
             (B, H, T, T), rows sum to 1, zero where a key is padded. Only the band of it where the
             window hides any frame.
         """
-        if self.window is not None and self.window < x.size(1) - 1 and self.h:
+        hides = torch.jit.is_tracing() or self.window is not None and self.window < x.size(1) - 1
+        if self.window is not None and hides and self.h:
             return self.local_maps(x, pos_emb, mask, self.window)
         if onednn.usable(x) and self.h and not self.zero_triu:
             return chunked_maps(self, x, pos_emb, mask)
@@ -223,7 +229,7 @@ class LeaderAttention(ReuseAttention):
         pos_emb: Optional[Tensor],
         mask: Optional[Tensor],
         maps: Optional[Maps] = None,
-    ) -> Tuple[Tensor, Maps]:
+    ) -> Tuple[Tensor, Optional[Maps]]:
         """Attend, and hand the map on.
 
         Args:
@@ -231,8 +237,11 @@ class LeaderAttention(ReuseAttention):
             maps: not used; the previous group's.
 
         Returns:
-            The output (B, T, size), and the map after dropout, for the followers.
+            The output (B, T, size), and the map after dropout, for the followers (None where no
+            head is left for a trace).
         """
+        if self.empty:
+            return self.linear_out.bias.expand_as(x), None
         maps = self.maps(x, pos_emb, mask)
         self.show(maps, mask)
         value = self.linear_v(x)
@@ -270,6 +279,8 @@ class FollowerAttention(ReuseAttention):
         Returns:
             The output (B, T, size), and the same map.
         """
+        if self.empty:
+            return self.linear_out.bias.expand_as(x), maps
         self.show(maps, mask)
         return self.apply_map(maps, self.linear_v(x)), maps
 
@@ -297,6 +308,11 @@ def relative_shift(x: Tensor) -> Tensor:
         (..., T, T), a view.
     """
     time = x.size(-2)
+    if torch.jit.is_tracing():  # for T = 1 too, at the price of a copy
+        rows = (
+            torch.nn.functional.pad(x, (1, 0)).flatten(-2).narrow(-1, time, time * (2 * time - 1))
+        )
+        return rows.view(*x.shape[:-1], 2 * time - 1).narrow(-1, 0, time)
     if time == 1:
         return x
     flat = x.flatten(-2).narrow(-1, time - 1, time * (2 * time - 2))
@@ -313,4 +329,4 @@ def legacy_shift(x: Tensor) -> Tensor:
         (..., T, T), a view.
     """
     time = x.size(-2)
-    return x.flatten(-2).narrow(-1, time, time * time).unflatten(-1, (time, time))
+    return x.flatten(-2).narrow(-1, time, time * time).view(*x.shape[:-1], time)

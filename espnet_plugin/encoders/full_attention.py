@@ -55,7 +55,7 @@ def attend(
     if dropout == 0 and onednn.usable(query):
         return _by_stretches(query, key, value, mask, bias)
     fused: Any = getattr(functional, "scaled_dot_product_attention", None)
-    if fused is None:
+    if fused is None or torch.jit.is_tracing():
         maps = functional.dropout(attention_map(query, key, mask, bias), dropout)
         return torch.matmul(maps, value)
     hidden = None if mask is None else mask[:, None, None, :]

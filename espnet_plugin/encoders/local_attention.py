@@ -118,7 +118,7 @@ class Blocks:
     def rows(self, x: Tensor) -> Tensor:
         """(B, H, T, d) to (B, H, count, size, d), zeros behind the end."""
         x = F.pad(x, (0, 0, 0, self.count * self.size - self.time))
-        return x.unflatten(-2, (self.count, self.size))
+        return x.view(*x.shape[:-2], self.count, self.size, x.size(-1))
 
     def columns(self, x: Tensor) -> Tensor:
         """(B, H, T, d) to (B, H, count, span, d), zeros before the beginning and behind the end."""
@@ -169,9 +169,9 @@ class Blocks:
 
 def _blocks(time: int, window: int) -> Blocks:
     size = max(window, LEAST_BLOCK)
-    if time <= size + 2 * window:  # a single block would have more keys than there are frames
+    if not torch.jit.is_tracing() and time <= size + 2 * window:  # one block has fewer keys
         return Blocks(time, window, time, 1, 0)
-    return Blocks(time, window, size, -(-time // size), window)
+    return Blocks(time, window, size, (time + size - 1) // size, window)
 
 
 def shifted(x: Tensor, width: int, step: int) -> Tensor:
@@ -186,4 +186,4 @@ def shifted(x: Tensor, width: int, step: int) -> Tensor:
     """
     rows = x.size(-2)
     wide = F.pad(x, (0, width + step - x.size(-1))).flatten(-2)
-    return wide.narrow(-1, 0, rows * width).unflatten(-1, (rows, width))
+    return wide.narrow(-1, 0, rows * width).view(*x.shape[:-1], width)

@@ -28,12 +28,16 @@ def position_band(
     Returns:
         (B, H, T, 2 * window + 1): entry m of query q is for key q + m - window.
     """
-    time = by_place.size(-2)
-    near = relative(pos_emb[:, time - 1 - window : time + window]).transpose(-2, -1)
+    time, first = by_place.size(-2), 0
+    if torch.jit.is_tracing():  # the trace serves utterances shorter than the window too
+        pos_emb, first = pad(pos_emb, (0, 0, window, window)), window
+    here = first + time - 1
     if positions == "relative":
-        return torch.matmul(by_place, near)
+        near = relative(pos_emb[:, here - window : here + window + 1])
+        return torch.matmul(by_place, near.transpose(-2, -1))
     # ESPnet's shift up to pull request 2816: the upper triangle wraps to the next query
-    behind = torch.matmul(by_place, near)
-    after_next = relative(pos_emb[:, : window - 1]).transpose(-2, -1)
+    near = relative(pos_emb[:, here - window : here + 1])
+    behind = torch.matmul(by_place, near.transpose(-2, -1))
+    after_next = relative(pos_emb[:, first : first + window - 1]).transpose(-2, -1)
     ahead = torch.matmul(pad(by_place[..., 1:, :], (0, 0, 0, 1)), after_next)
     return torch.cat((behind, pad(ahead, (1, 0))), dim=-1)

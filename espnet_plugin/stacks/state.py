@@ -43,7 +43,12 @@ class State:
 
     @property
     def near(self) -> Optional[int]:
-        """The window, or None where it hides no frame of the longest utterance."""
+        """The window, or None where it hides no frame of the longest utterance.
+
+        While tracing, the window stays: the trace must serve longer utterances too.
+        """
+        if torch.jit.is_tracing():
+            return self.window
         hides = self.window is not None and self.window < self.x.size(1) - 1
         return self.window if hides else None
 

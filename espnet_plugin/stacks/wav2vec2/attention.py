@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional, Sequence, Tuple
 
+import torch
 from torch import Tensor, nn
 
 from espnet_plugin.encoders.full_attention import Bias, attend, attention_map
@@ -40,6 +41,11 @@ class ValueAttention(nn.Module):
         """(B, T, H * d) seen as (B, H, T, d)."""
         return x.view(x.size(0), x.size(1), self.heads, self.head_size).transpose(1, 2)
 
+    @property
+    def empty(self) -> bool:
+        """Whether no head is left for a trace: ONNX has no use for tensors without elements."""
+        return not self.heads and torch.jit.is_tracing()
+
     def join(self, mixed: Tensor) -> Tensor:
         """The output (B, T, D) for what the heads (B, H, T, d) found."""
         return self.out(mixed.transpose(1, 2).flatten(2))
@@ -71,6 +77,8 @@ class FollowerAttention(ValueAttention):
     def forward(self, x: Tensor, state: State) -> Tuple[Tensor, Optional[Maps]]:
         """As :meth:`SelfAttention.forward`; the map is the one in ``state``."""
         maps = state.maps
+        if self.empty:
+            return self.out.bias.expand_as(x), maps
         if maps is None:
             raise ValueError("a block that reuses an attention map has none before it")
         if state.look is not None:
@@ -102,6 +110,8 @@ class SelfAttention(ValueAttention):
         Returns:
             (B, T, D); and the map (B, H, T, T) after dropout, or None where nobody asks.
         """
+        if self.empty:
+            return self.out.bias.expand_as(x), None
         query, key, value = (self.split(layer(x)) for layer in (self.query, self.key, self.value))
         bias = self.bias(x, state)
         if not state.explicit and self.heads:

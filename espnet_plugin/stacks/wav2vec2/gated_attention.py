@@ -7,6 +7,7 @@ from typing import Any, Optional, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.functional import pad
 
 from espnet_plugin.encoders.full_attention import Bias
 from espnet_plugin.stacks.parameters import select
@@ -40,8 +41,11 @@ class GatedBias:
 
     def band(self, window: int) -> Tensor:
         """(B, H, T, 2 * window + 1)."""
-        time = self.gate.size(-1)
-        near = self.by_distance[:, time - 1 - window : time + window]
+        time, by_distance = self.gate.size(-1), self.by_distance
+        if torch.jit.is_tracing():  # the trace serves utterances shorter than the window too
+            near = pad(by_distance, (window, window))[:, time - 1 : time + 2 * window]
+        else:
+            near = by_distance[:, time - 1 - window : time + window]
         return self.gate[..., None] * near[:, None, :]
 
 

@@ -36,7 +36,7 @@ class PositionalConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, width), zero on padded frames, to the same."""
-        kernel = self.weight_v.size(-1)
+        kernel = int(self.weight_v.size(-1))  # while tracing too
         weight = torch._weight_norm(self.weight_v, self.weight_g, 2)
         padding = kernel // 2
         y = conv1d(x.transpose(1, 2), weight, self.bias, 1, padding, 1, self.groups)

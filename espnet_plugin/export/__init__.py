@@ -1,0 +1,1 @@
+"""Stacks as ONNX files, edits included."""
