@@ -22,13 +22,14 @@ from espnet_plugin.primitives import bound_primitives
 
 logger = logging.getLogger(__name__)
 
-WAYS = ("analysis", "order", "abnormal", "budget")
+WAYS = ("analysis", "order", "abnormal", "diagnosis", "budget")
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(
-        description="Propose block plans; give one of --analysis, --order, --abnormal, --budget. "
+        description="Propose block plans; give one of --analysis, --order, --abnormal, "
+        "--diagnosis, --budget. "
         "See docs/plans.md.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=__doc__.partition("::\n\n")[2] if __doc__ else None,
@@ -38,7 +39,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data_dir", help="Kaldi directory with wav.scp: speech to measure on")
     parser.add_argument("--utterances", type=int, help="of it, spread evenly (default: all; 24)")
     parser.add_argument("--batch_seconds", type=float, default=60.0, help="speech of a batch")
-    parser.add_argument("--num_threads", type=int, default=2, help="processor threads")
+    parser.add_argument("--num_threads", type=int, default=1, help="processor threads")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random")
 
@@ -75,6 +76,9 @@ def get_parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("arms that avoid abnormal blocks, and their control")
     group.add_argument("--abnormal", type=int, nargs="+", help="numbers of blocks")
+    group.add_argument(
+        "--diagnosis", help="diagnosis.json of espnet_plugin.bin.diagnose: its blocks, its stack"
+    )
     group.add_argument("--family", help="in place of --model: wav2vec2, hubert, conformer, …")
     group.add_argument("--blocks", type=int, help="in place of --model: how many the stack has")
     group.add_argument("--arms", help="directory that gets a plan for each of the five arms")
@@ -139,7 +143,7 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
         if len(given) != 1:
             named = " and ".join(f"--{way}" for way in given) or "none of them"
             raise ValueError(f"give one of {', '.join('--' + w for w in WAYS)}, not {named}")
-        {"analysis": _reuse, "order": _order, "abnormal": _arms, "budget": _budget}[given[0]](args)
+        {"analysis": _reuse, "order": _order, "budget": _budget}.get(given[0], _arms)(args)
     except (ImportError, OSError, ValueError, TypeError) as error:
         sys.exit(f"plan: {error}")
 
@@ -195,11 +199,19 @@ def _order(args: argparse.Namespace) -> None:
 
 
 def _arms(args: argparse.Namespace) -> None:
-    from espnet_plugin.surgery.arms import arm_plans, control_plan, filter_plan
+    from espnet_plugin.surgery.arms import (
+        arm_plans,
+        control_plan,
+        filter_plan,
+        read_diagnosis,
+    )
 
     if (args.arms is None) == (args.strategy is None):
         raise ValueError("give either --arms DIRECTORY or --strategy and --out")
-    if args.model is not None:
+    abnormal = args.abnormal
+    if args.diagnosis is not None:
+        family, blocks, abnormal = read_diagnosis(args.diagnosis)
+    elif args.model is not None:
         from espnet_plugin.surgery.subject import open_subject
 
         description = open_subject(args.model).description
@@ -207,7 +219,7 @@ def _arms(args: argparse.Namespace) -> None:
     else:
         _needed(args, "family", "blocks")
         family, blocks = args.family, args.blocks
-    of = (family, blocks, args.abnormal)
+    of = (family, blocks, abnormal)
     if args.strategy is not None:
         _needed(args, "out")
         if args.strategy == "control":
@@ -232,7 +244,7 @@ def _budget(args: argparse.Namespace) -> None:
     from espnet_plugin.surgery.budget.goal import Budget
     from espnet_plugin.surgery.budget.latency import Clock
     from espnet_plugin.surgery.budget.measure import Measurer
-    from espnet_plugin.surgery.budget.propose import Options, propose
+    from espnet_plugin.surgery.budget.propose import Options, compared_plans, propose
     from espnet_plugin.surgery.subject import open_subject, split_utterances
 
     _needed(args, "out", "model", "data_dir")
@@ -261,6 +273,8 @@ def _budget(args: argparse.Namespace) -> None:
     for path in write_curve(curve, work):
         logger.info("%s: written", path)
     found.plan.save(args.out)
+    for name, plan in compared_plans(found).items():
+        plan.save(work / "compare" / f"{name}.yaml")
     print(summary(curve), end="")
     logger.info("%s: written; %d plans were measured", args.out, len(curve["plans"]))
 

@@ -7,9 +7,12 @@ parameters, the window, and the control are inferences.
 
 from __future__ import annotations
 
+import json
 import random
-from typing import Dict, List, Optional, Sequence
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
 
+from espnet_plugin.atomic import PathLike
 from espnet_plugin.surgery.actions import Action, Drop, LocalAttention, Share
 from espnet_plugin.surgery.plan import BlockPlan, StackDescription
 
@@ -141,6 +144,26 @@ def _same_edit(
             done = f"gets the parameters of block {nearest}, the nearest that is left alone"
         because.append(f"block {block}: {reason}; {done} [I]")
     return BlockPlan(description, tuple(actions), tuple(because))
+
+
+def read_diagnosis(path: PathLike) -> Tuple[str, int, List[int]]:
+    """Family, blocks and abnormal blocks, out of what ``espnet_plugin.bin.diagnose`` wrote.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is none of these, or names no blocks.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        family, blocks = str(found["family"]), int(found["stack_blocks"])
+        abnormal = [int(block) for block in found["candidates"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: is no diagnosis of espnet_plugin.bin.diagnose: {error}"
+        ) from None
+    if not abnormal:
+        raise ValueError(f"{path}: names no blocks; diagnose with --at_least 1, or give --abnormal")
+    return family, blocks, abnormal
 
 
 def keep_plan(family: str, blocks: int, keep: Sequence[int]) -> BlockPlan:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Optional, Sequence
+from functools import partial
+from typing import Callable, Dict, List, Mapping, Sequence
 
 from espnet_plugin.surgery.actions import Drop
 from espnet_plugin.surgery.budget.moves import Choice, Move
@@ -11,28 +12,30 @@ from espnet_plugin.surgery.budget.search import Search
 ALONE = ("drop", "reuse_attention", "local_attention", "prune_heads", "share")
 
 
-def baselines(search: Search, goal: float, orders: Dict[str, Sequence[int]]) -> Dict[str, Choice]:
-    """Plans of less freedom, by name; the cheapest of each kind where none is within the goal.
+Maker = Callable[[float], Choice]
+
+
+def baselines(search: Search, orders: Mapping[str, Sequence[int]]) -> Dict[str, Maker]:
+    """Ways of less freedom to find a plan within a cost, by name.
 
     Args:
         search: has the moves.
-        goal: a cost.
-        orders: pruning orders, by name; blocks are dropped until the cost is within the goal.
+        orders: pruning orders, by name; blocks are dropped until the cost is low enough.
 
     Returns:
-        ``uniform_drop``; one for each order; and for each kind of move that there is the best plan
-        found with that kind ``alone`` (additive or greedy, whichever does less damage).
+        ``uniform_drop``; one for each order; and for each kind of move that there is, the best plan
+        found with that kind alone (additive or greedy, whichever does less damage). Where none is
+        within the cost, a way gives the cheapest plan that it has.
     """
-    found = {}
+    found: Dict[str, Maker] = {}
     if any(move.kind == "drop" for move in search.costs):
-        found["uniform_drop"] = _fewest(search, goal, lambda n: uniform(search.blocks, n))
+        orders = {"uniform_drop": (), **orders}
     for name, order in orders.items():
-        found[name] = _fewest(search, goal, lambda n, order=order: sorted(order[:n]))  # type: ignore[misc]
+        found[name] = partial(_fewest, search, order)
     for kind in ALONE:
         moves = [move for move in search.costs if move.kind == kind]
         if moves:
-            choice = _alone(search, goal, moves)
-            found[f"{kind}_alone"] = choice
+            found[kind] = partial(_alone, search, moves)
     return found
 
 
@@ -49,10 +52,11 @@ def uniform(blocks: int, dropped: int) -> List[int]:
     return [block for block in range(blocks) if block not in kept]
 
 
-def _fewest(search: Search, goal: float, chosen: Callable[[int], Sequence[int]]) -> Choice:
+def _fewest(search: Search, order: Sequence[int], goal: float) -> Choice:
+    """As few blocks dropped as need be: the first of ``order``, or uniformly where it is empty."""
     choice: Choice = ()
     for count in range(search.blocks):
-        gone = set(chosen(count))
+        gone = set(order[:count] if order else uniform(search.blocks, count))
         choice = tuple(
             Move(block, block, (Drop(block),) if block in gone else ())
             for block in range(search.blocks)
@@ -62,11 +66,10 @@ def _fewest(search: Search, goal: float, chosen: Callable[[int], Sequence[int]])
     return choice
 
 
-def _alone(search: Search, goal: float, moves: List[Move]) -> Choice:
+def _alone(search: Search, moves: List[Move], goal: float) -> Choice:
     additive = search.additive(goal, moves)
     if additive is None:
         return search.points(moves)[-1].choice
     path = search.greedy(goal, moves)
-    both: List[Optional[Choice]] = [additive, path[-1] if path else None]
-    within = [c for c in both if c is not None and search.cost(c) <= goal]
+    within = [c for c in (additive, *path[-1:]) if search.cost(c) <= goal]
     return min(within, key=lambda choice: search.measured(choice, "comparison"))

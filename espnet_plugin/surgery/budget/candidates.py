@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 KINDS = ("drop", "reuse_attention", "local_attention", "prune_heads", "share")
 """What may be done to blocks."""
 
-LEAST_SAVED = 1e-3
+LEAST_SAVED = 2e-3
 """Moves that save less of the time than that are left out: noise would choose among them."""
 
 
@@ -40,6 +40,8 @@ def candidates(
         What each move adds to the cost, as a share of the stack's (below 0); and its damage alone.
     """
     heads = head_sets(measurer) if "prune_heads" in kinds else {}
+    frames = measurer.frames()
+    windows = [window for window in windows if window < frames - 1]  # wider ones hide nothing
     moves = possible_moves(measurer.stack, windows, heads, longest)
     moves = [move for move in moves if move.kind in kinds]
     if budget.timed:

@@ -14,7 +14,7 @@ from espnet_plugin.surgery.budget.propose import Proposal
 
 COLUMNS = (
     "plan", "origin", "moves", "predicted_cost", "time", "speed", "parameters", "macs",
-    "predicted_damage", "damage", "check_damage",
+    "within", "predicted_damage", "damage", "check_damage",
 )  # fmt: skip
 """Of the table; those with ``cost`` and ``time`` are shares of the unedited stack's."""
 
@@ -47,6 +47,7 @@ def curve_of(found: Proposal) -> Dict[str, Any]:
                 "parameters": size[0],
                 "macs": size[1],
                 "predicted_damage": search.predicted(choice),
+                "within": found.within(choice) if choice in found.times or not timed else None,
                 "damage": measurer.damage(choice),
                 "check_damage": measurer.check(choice) if choice in important else None,
             }
@@ -171,20 +172,17 @@ def summary(curve: Dict[str, Any]) -> str:
     lines = [
         f"damage: {curve['damage']}",
         "",
-        "| plan | times as fast | parameters (M) | MMAC | damage | on other speech | moves |",
-        "|---|---|---|---|---|---|---|",
+        "| plan | in budget | times as fast | parameters (M) | MMAC | damage | on other speech "
+        "| moves |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, key in names.items():
         row = plans[key]
         fast = "–" if row["speed"] is None else f"{row['speed']:.2f}"
         check = "–" if row["check_damage"] is None else f"{row['check_damage']:.4f}"
         lines.append(
-            f"| {name} | {fast} | {row['parameters'] / 1e6:.3f} | {row['macs'] / 1e6:.0f} "
+            f"| {name} | {'yes' if row['within'] else 'no'} | {fast} "
+            f"| {row['parameters'] / 1e6:.3f} | {row['macs'] / 1e6:.0f} "
             f"| {row['damage']:.4f} | {check} | {'; '.join(row['moves']) or 'none'} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def chosen_row(curve: Dict[str, Any]) -> Dict[str, Any]:
-    """The row of the plan that was chosen."""
-    return next(row for row in curve["plans"] if row["plan"] == curve["chosen"])

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import torch
+from torch import Tensor
 
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.decode.journal import Journal
@@ -61,10 +62,10 @@ class Measurer:
         self.seconds, self.batch = list(seconds), batch
         self.utterances, self.others = list(utterances), list(others)
         self._batch_seconds = batch_seconds
-        self._speech = [
-            tuple(t.to(self.clock.device) for t in speech_of(utterances, length, batch))
-            for length in seconds
-        ]
+        self._speech: List[Tuple[Tensor, Tensor]] = []
+        for length in seconds:
+            speech, samples = speech_of(utterances, length, batch)
+            self._speech.append((speech.to(self.clock.device), samples.to(self.clock.device)))
         self._damages: Dict[str, Damage] = {}
         self._journal = None if journal is None else Journal(journal, self.conditions())
         self._known: Dict[str, Dict[str, Any]] = {}
@@ -120,6 +121,11 @@ class Measurer:
             self._note("sizes", key, sizes_of(edited, speech[:1], lengths[:1]))
         parameters, macs = self._of("sizes")[key]
         return parameters, macs
+
+    def frames(self) -> int:
+        """Hidden frames of the longest speech that times are taken at."""
+        with torch.no_grad():
+            return max(int(self.stack.embed(*speech).x.size(1)) for speech in self._speech)
 
     def original_time(self) -> Tuple[float, float]:
         """Seconds of the unedited stack, and the share outside its blocks; means over lengths."""

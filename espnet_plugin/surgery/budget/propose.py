@@ -58,6 +58,7 @@ class Proposal:
         search: every plan that was measured, and the moves.
         times: of plans that were timed whole; quartiles, as shares of the unedited stack's.
         named: plans of less freedom, by name.
+        limit: the most that a plan may cost, as a share of the unedited stack's cost.
     """
 
     budget: Budget
@@ -67,6 +68,11 @@ class Proposal:
     measurer: Measurer
     times: Dict[Choice, Times] = field(default_factory=dict)
     named: Dict[str, Choice] = field(default_factory=dict)
+    limit: float = 1.0
+
+    def within(self, choice: Choice) -> bool:
+        """Whether the measured cost of a whole plan is within the budget."""
+        return _cost(self, choice) <= self.limit
 
 
 def propose(measurer: Measurer, budget: Budget, options: Optional[Options] = None) -> Proposal:
@@ -96,12 +102,14 @@ def propose(measurer: Measurer, budget: Budget, options: Optional[Options] = Non
         options.width,
     )
     found = Proposal(budget, plan_of((), measurer.subject.description), (), search, measurer)
+    if options.compare:
+        found.named = _compare(found, limit)
     goal = limit
     for _ in range(LOOKS):
-        _look(found, goal, options)
+        _look(found, goal)
         best = _best(found, goal)
         if budget.timed:
-            found.times.update(measurer.times([*best, *found.named.values()]))
+            found.times.update(measurer.times(best))
         if not best or _cost(found, best[0]) <= limit:
             break
         goal *= min(limit / _cost(found, best[0]), 0.998)
@@ -109,13 +117,14 @@ def propose(measurer: Measurer, budget: Budget, options: Optional[Options] = Non
     within = [c for c in _known(found) if _cost(found, c) <= limit]
     if not within:
         raise _unreachable(found, outside)
+    found.limit = limit
     found.choice = min(within, key=lambda c: (measurer.damage(c), _cost(found, c)))
     _curve(found)
     found.plan = plan_of(found.choice, measurer.subject.description, _because(found))
     return found
 
 
-def _look(found: Proposal, goal: float, options: Options) -> None:
+def _look(found: Proposal, goal: float) -> None:
     """Search for plans within ``goal``."""
     search, measurer = found.search, found.measurer
     first = search.additive(goal)
@@ -123,15 +132,30 @@ def _look(found: Proposal, goal: float, options: Options) -> None:
         return
     path = search.greedy(goal)
     again = search.additive(goal, fresh=True)
-    begin = [first, *path[-1:], *([] if again is None else [again])]
-    if options.compare and not found.named:
-        found.named = baselines(search, goal, _orders(found))
-        begin += found.named.values()
+    begin = [first, *path[-1:], *([] if again is None else [again]), *found.named.values()]
     for choice in begin:
         search.measured(choice, "additive")
     within = {c: measurer.damage(c) for c in begin if search.cost(c) <= goal}
     for choice in sorted(within, key=lambda c: within[c])[:2]:
         search.improve(choice, goal)
+
+
+def _compare(found: Proposal, limit: float) -> Dict[str, Choice]:
+    """Plans of less freedom within the limit, measured; the cheapest where there is none."""
+    named: Dict[str, Choice] = {}
+    for name, way in baselines(found.search, _orders(found)).items():
+        goal = limit
+        for _ in range(LOOKS):
+            choice = way(goal)
+            if found.budget.timed:
+                found.times.update(found.measurer.times([choice]))
+            if _cost(found, choice) <= limit or named.get(name) == choice:
+                break
+            named[name] = choice
+            goal *= min(limit / _cost(found, choice), 0.998)
+        named[name] = choice
+        found.search.measured(choice, name)
+    return named
 
 
 def _orders(found: Proposal) -> Dict[str, Sequence[int]]:
@@ -188,6 +212,19 @@ def _because(found: Proposal) -> Dict[Move, str]:
             f"{without:.4f} ({unit}, measured on {len(measurer.utterances)} utterances) [I]"
         )
     return lines
+
+
+def compared_plans(found: Proposal) -> Dict[str, BlockPlan]:
+    """The plans of less freedom that are within the budget; the others below ``short/``."""
+    plans = {}
+    for name, choice in found.named.items():
+        damage = found.measurer.damage(choice)
+        met = "within" if found.within(choice) else "NOT within"
+        line = f"as compared with a plan for {found.budget} ({met} it); damage {damage:.4f} [I]"
+        lines = {move: f"{move}: {name}, {line}" for move in choice}
+        plan = plan_of(choice, found.measurer.subject.description, lines)
+        plans[name if found.within(choice) else f"short/{name}"] = plan
+    return plans
 
 
 def _unreachable(found: Proposal, outside: float) -> BudgetError:

@@ -104,7 +104,8 @@ class Search:
         """
         pool = list(self.costs if moves is None else moves)
         now = untouched(self.blocks)
-        damage, path = 0.0, []
+        damage = 0.0
+        path: List[Choice] = []
         while self.cost(now) > goal:
             excess = self.cost(now) - goal
             options = []
