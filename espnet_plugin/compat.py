@@ -102,6 +102,11 @@ def torch_load(path: str | os.PathLike[str], map_location: Any = "cpu") -> Any:
         if isinstance(error, pickle.UnpicklingError):  # torch says how to run its code all the same
             reason = "it is damaged or holds other objects"
         raise ValueError(f"{path}: not a file of tensors and plain values: {reason}") from error
+    except OSError as error:
+        if error.filename is not None:  # it cannot be opened
+            raise
+        reason = "it ends too early"
+        raise ValueError(f"{path}: not a file of tensors and plain values: {reason}") from error
 
 
 def require_k2() -> ModuleType:

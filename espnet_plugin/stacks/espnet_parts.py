@@ -7,13 +7,29 @@ import copy
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 import humanfriendly
 import numpy
 from torch import nn
 
+from espnet_plugin.registry import ENCODERS
+
 PARTS = ("frontend", "normalize", "preencoder", "encoder")
+
+SAFE: Dict[str, Tuple[Optional[str], ...]] = {
+    "frontend": (None, "default", "sliding_window"),
+    "normalize": (None, "global_mvn", "utterance_mvn"),
+    "preencoder": (None, "sinc", "linear"),
+    "encoder": ("conformer", "transformer", *ENCODERS),
+    "postencoder": (None, "length_adaptor"),
+    "decoder": (
+        *(None, "transformer", "rnn", "transducer", "mlm", "s4"),
+        *("lightweight_conv", "lightweight_conv2d", "dynamic_conv", "dynamic_conv2d"),
+    ),
+}
+"""Parts that are made of their configuration alone. Others of ESPnet (fairseq's, s3prl's, Whisper,
+…) fetch or unpickle what the configuration names, which could run anything."""
 
 
 @dataclass
@@ -27,6 +43,19 @@ class Parts:
     preencoder: Optional[nn.Module] = None
     rate: int = 16000
     """Samples per second of the waveform."""
+
+
+def check_parts(configuration: Mapping[str, Any]) -> None:
+    """Refuse a configuration whose model could run what it names.
+
+    Raises:
+        ValueError: a part that is not in :data:`SAFE`.
+    """
+    for part, safe in SAFE.items():
+        name = configuration.get(part)
+        if name is not None and str(name).lower() not in (*safe, "none", "null", "nil"):
+            listed = ", ".join(known for known in safe if known is not None)
+            raise ValueError(f"its {part} is {name!r}; only {listed} can be loaded as a stack")
 
 
 def configuration_of(args: argparse.Namespace) -> Dict[str, Any]:
@@ -47,7 +76,12 @@ def configuration_of(args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def parts_of(configuration: Dict[str, Any]) -> Parts:
-    """Build the parts as ESPnet's ``build_model`` does, with parameters that mean nothing yet."""
+    """Build the parts as ESPnet's ``build_model`` does, with parameters that mean nothing yet.
+
+    Raises:
+        ValueError: as :func:`check_parts`.
+    """
+    check_parts(configuration)
     from espnet_plugin.task import ASRTask  # noqa: F401 (our encoders are choices from here on)
 
     frontend = normalize = preencoder = None

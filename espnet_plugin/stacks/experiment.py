@@ -58,7 +58,7 @@ def load_experiment(
         ExperimentError: one line that names the file and what is wrong with it.
     """
     directory = Path(exp_dir)
-    args = _read_config(directory)
+    args = read_config(directory)
     path = _choose_checkpoint(directory, args, checkpoint)
     state = _read_checkpoint(path)
     from espnet_plugin.task import ASRTask
@@ -80,7 +80,12 @@ def load_experiment(
     return Experiment(model, args, list(built.token_list), directory, path)
 
 
-def _read_config(directory: Path) -> argparse.Namespace:
+def read_config(directory: Path) -> argparse.Namespace:
+    """The training configuration of an experiment.
+
+    Raises:
+        ExperimentError: there is none, or it is damaged.
+    """
     path = directory / "config.yaml"
     if not path.is_file():
         raise ExperimentError(f"{path}: not there; name a directory made by ESPnet's training")

@@ -7,7 +7,8 @@ from pathlib import Path
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.stacks.asr import stack_of
 from espnet_plugin.stacks.errors import StackError
-from espnet_plugin.stacks.experiment import ExperimentError, load_experiment
+from espnet_plugin.stacks.espnet_parts import check_parts
+from espnet_plugin.stacks.experiment import ExperimentError, load_experiment, read_config
 from espnet_plugin.stacks.files.build import build_stack
 from espnet_plugin.stacks.files.recognise import (
     kind_of_content,
@@ -59,5 +60,6 @@ def _load(path: Path) -> Stack:
     if kind == "stack":
         return Stack.load(path)
     if kind == "espnet":
+        check_parts(vars(read_config(path)))
         return stack_of(load_experiment(path))
     return build_stack(*read_model(path, kind, content))

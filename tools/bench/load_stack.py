@@ -5,7 +5,9 @@ and once with Adam's state. Times load_stack and torch.load of it in turn in one
 measures the peak of resident memory of each in processes of their own, as multiples of the size
 of the file without Adam's state (a model's size).
 
-    python tools/bench/load_stack.py [--checkpoint FILE.pt]
+    python tools/bench/load_stack.py [--checkpoint FILE.pt] [--keep FOLDER]
+
+Where there is no fairseq, as in environment modern, --checkpoint takes the files that --keep left.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import tempfile
 from pathlib import Path
@@ -21,7 +24,12 @@ from typing import Any, Callable, Dict, Optional, Sequence
 import torch
 
 from espnet_plugin.stacks.load import load_stack
-from espnet_plugin.stacks.timing import interleaved_seconds, median_ratio, peak_bytes
+from espnet_plugin.stacks.timing import (
+    interleaved_seconds,
+    median_ratio,
+    middle_half,
+    peak_bytes,
+)
 
 
 def write_base(path: Path, adam: bool, old: bool) -> None:
@@ -93,11 +101,13 @@ def compare(path: Path, model_bytes: int, rounds: int) -> Dict[str, Any]:
     name = str(path)
     calls = {"load_stack": lambda: load_stack(name), "torch.load": lambda: torch_load(name)}
     seconds = interleaved_seconds(calls, rounds)
+    least, most = middle_half(seconds["load_stack"], seconds["torch.load"])
     peaks = {call.__name__: peak(call, name) for call in (load_stack, torch_load)}
     return {
         "file_mib": round(path.stat().st_size / 2**20),
         "seconds": {name: round(statistics.median(s), 3) for name, s in seconds.items()},
         "time_ratio": round(median_ratio(seconds["load_stack"], seconds["torch.load"]), 2),
+        "middle_half": [round(least, 2), round(most, 2)],
         "peak_of_model_size": {n: round(p / model_bytes, 2) for n, p in peaks.items()},
     }
 
@@ -106,11 +116,16 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
     """Run the benchmark and print a line of JSON for each file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", help="a file of yours; none is written then")
+    parser.add_argument("--keep", help="folder in which the files that are written stay")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--num_threads", type=int, default=2)
     args = parser.parse_args(cmd)
     torch.set_num_threads(args.num_threads)
-    about = {"threads": args.num_threads, "torch": torch.__version__}
+    about = {
+        "threads": args.num_threads,
+        "torch": torch.__version__,
+        "load": round(os.getloadavg()[0], 1),
+    }
     if args.checkpoint is not None:
         path = Path(args.checkpoint)
         result = compare(path, path.stat().st_size, args.rounds)
@@ -121,9 +136,9 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
         for form, adam, old in (
             ("zip", False, False),
             ("old", False, True),
-            ("zip with Adam's state", True, False),
+            ("zip_with_adam", True, False),
         ):
-            path = Path(folder) / "checkpoint.pt"
+            path = Path(args.keep or folder) / f"{form}.pt"
             write_base(path, adam, old)
             model_bytes = model_bytes or path.stat().st_size
             result = compare(path, model_bytes, args.rounds)

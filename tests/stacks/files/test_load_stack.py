@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+import yaml
 
 from espnet_plugin.stacks import StackError, load_stack
 from espnet_plugin.stacks.conformer import ConformerStack
@@ -68,6 +71,88 @@ def test_espnet_experiments(tmp_path, encoder):
     assert found.tolist() == frames.tolist()
     for ours, theirs, n in zip(hidden[-1], expected, frames.tolist(), strict=True):
         assert (ours[:n] - theirs[:n]).abs().max() < 1e-5
+
+
+RAW = {
+    **dict.fromkeys(("frontend", "normalize", "specaug")),
+    "input_size": 1,
+    "model_conf": {"ctc_weight": 1.0},
+}
+PRUNED = {"block": 1, "do": "drop"}, {"block": 2, "do": "prune_heads", "heads": [0]}
+MIMIC = ({"blocks": [0, 2], "do": "mimic", "hidden": 4, "layers": 2},)
+
+
+@pytest.mark.parametrize("encoder", ["filtered_wav2vec2", "pruned_stack", "mimic_stack"])
+def test_experiments_with_our_encoders(tmp_path, encoder):
+    """As training writes them: without the checkpoint that it began with."""
+    actions = list(MIMIC if encoder == "mimic_stack" else PRUNED)
+    plan = {"stack": {"family": "wav2vec2", "blocks": 3}, "actions": actions}
+    values = {"builder": "wav2vec2", "config": tiny().config.to_dict(), "plans": [plan]}
+    conf = {"checkpoint": "gone.pt", "stack": values, "weighted_sum": encoder != "mimic_stack"}
+    config = {**RAW, "encoder": encoder, "encoder_conf": conf}
+    stack = load_stack(create_untrained(tmp_path / "asr", config, TOKENS))
+    assert (stack.family, stack.takes, len(stack.plans)) == ("wav2vec2", "waveform", 1)
+    assert len(stack.blocks) == (1 if encoder == "mimic_stack" else 2)
+    model = load_experiment(tmp_path / "asr").model
+    waveforms, lengths = torch.randn(2, 800), torch.tensor([800, 500])
+    with torch.no_grad():
+        hidden, found = stack(waveforms, lengths)
+        expected, frames = model.encoder.stack.output(waveforms, lengths)
+    assert torch.equal(hidden[-1], expected) and found.tolist() == frames.tolist()
+
+
+@pytest.mark.parametrize(
+    "part, name, conf",
+    [
+        ("encoder", "wav2vec2", {"w2v_url": "evil.pt"}),
+        ("encoder", "HuBERT", {"hubert_url": "evil.pt"}),
+        ("frontend", "s3prl", {"frontend_conf": {"upstream": "hubert_local"}}),
+        ("decoder", "hugging_face_transformers", {"model_name_or_path": "evil"}),
+        ("postencoder", "hugging_face_transformers", {"model_name_or_path": "evil"}),
+    ],
+)
+def test_what_a_configuration_names_is_not_loaded(tmp_path, experiment, part, name, conf):
+    """ESPnet has parts that unpickle other files; a directory or a stack may not name them."""
+    copy = shutil.copytree(experiment, tmp_path / "asr")
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    (copy / "config.yaml").write_text(yaml.safe_dump({**config, part: name, f"{part}_conf": conf}))
+    assert f"its {part} is {name!r}; only" in refused(copy)
+    if part in ("encoder", "frontend"):
+        load_stack(experiment).save(tmp_path / "stack.pt")
+        content = torch.load(tmp_path / "stack.pt")
+        description = json.loads(content["stack"])
+        description["config"].update({part: name, f"{part}_conf": conf})
+        torch.save({**content, "stack": json.dumps(description)}, tmp_path / "stack.pt")
+        assert f"its {part} is {name!r}; only" in refused(tmp_path / "stack.pt")
+
+
+class Evil:
+    def __reduce__(self):
+        return exec, ("open('ran', 'w').close()",)
+
+
+def test_an_experiment_runs_nothing(tmp_path, experiment, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(pickle.dumps(Evil()))
+    (tmp_path / "ran").unlink()  # the attack is real
+    copy = shutil.copytree(experiment, tmp_path / "asr")
+    torch.save({"encoder": Evil()}, copy / "valid.loss.ave.pth")
+    assert "not a file of tensors" in refused(copy)
+    with open(copy / "config.yaml", "a") as stream:
+        stream.write("evil: !!python/object/apply:exec [\"open('ran', 'w').close()\"]\n")
+    assert "not YAML" in refused(copy)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_files_that_end_too_early(tmp_path, experiment):
+    whole = tmp_path / "stack.pt"
+    tiny().save(whole)
+    copy = shutil.copytree(experiment, tmp_path / "asr")
+    for path, named in ((whole, whole), (copy / "valid.loss.ave.pth", copy)):
+        data = path.read_bytes()
+        for part in (0.1, 0.5, 0.9, 0.999):
+            path.write_bytes(data[: int(len(data) * part)])
+            refused(named)
 
 
 def test_the_name_of_a_file_does_not_matter(tmp_path, monkeypatch):
