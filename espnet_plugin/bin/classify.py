@@ -60,7 +60,7 @@ def get_parser() -> argparse.ArgumentParser:
     time = _step(steps, "time", "the network and its mimics side by side: time.json", "test")
     time.add_argument("--recordings", type=int, default=60, help="so many of the test set")
     time.add_argument("--batch_seconds", type=float, default=0.0, help="0: one by one")
-    time.add_argument("--threads", type=int, default=2)
+    time.add_argument("--threads", type=int, default=1, help="1: processor time is measured")
 
     report = steps.add_parser("report", help="tables and a plot")
     report.add_argument("exp", nargs="+", help="directories of the steps before; their names are "

@@ -133,7 +133,7 @@ def mimic_table(mimics: Mapping[str, Any], speed: Optional[Mapping[str, Any]]) -
         lines += [
             "",
             f"Time: {speed['recordings']} recordings ({speed['seconds']:.0f} s) in "
-            f"{speed['batches']} batches, {speed['threads']} threads, torch {speed['torch']}, all "
+            f"{speed['batches']} batches, {_clock(speed['threads'])}, torch {speed['torch']}, all "
             f"in turn in one process, medians of {speed['repeats']} rounds.",
         ]
     return lines
@@ -148,6 +148,10 @@ def _times(speed: Optional[Mapping[str, Any]], name: str) -> List[str]:
         share = "" if name == FULL else f" (−{1 - value['share']:.1%})"
         cells.append(f"{1000 * value['seconds']:.1f} ms{share}")
     return cells
+
+
+def _clock(threads: int) -> str:
+    return "processor time of one thread" if threads == 1 else f"{threads} threads"
 
 
 def plot_curves(results: Mapping[str, Mapping[str, Any]], path: PathLike) -> None:

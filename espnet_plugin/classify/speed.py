@@ -11,7 +11,8 @@ import torch
 from espnet_plugin.classify.recordings import Recordings
 from espnet_plugin.stacks.cost import MacCounter
 from espnet_plugin.stacks.stack import Stack
-from espnet_plugin.stacks.timing import interleaved_seconds, median_ratio
+from espnet_plugin.stacks.timing import median_ratio
+from espnet_plugin.surgery.budget.latency import Clock
 
 FULL = "full"
 """Name of the network that all are compared with."""
@@ -20,7 +21,10 @@ FULL = "full"
 def compare_speed(
     stacks: Mapping[str, Stack], recordings: Recordings, batch_seconds: float, repeats: int = 15
 ) -> Dict[str, Any]:
-    """Time ``recordings`` through every stack, in turn in one process.
+    """Time ``recordings`` through every stack, in turn in one process, on the CPU.
+
+    On one thread processor time counts, which other programs do not lengthen; otherwise the time
+    on the wall.
 
     Args:
         stacks: by name; :data:`FULL` must be among them. In evaluation mode.
@@ -36,9 +40,10 @@ def compare_speed(
     batches = recordings.batches(max(batch_seconds, 1e-9))  # a long one is a batch by itself
     read = [batches.read(batch)[1:] for batch in batches.epoch(0)]
     found: Dict[str, Any] = {name: {} for name in stacks}
+    clock = Clock(repeats, 0.0)
     for part in ("model", "blocks"):
         calls = {name: _call(stack, read, part) for name, stack in stacks.items()}
-        times = interleaved_seconds(calls, repeats)
+        times = clock.times(calls)
         for name, call in calls.items():
             with MacCounter() as counter:
                 call()

@@ -98,7 +98,7 @@ if wanted 3; then
     log "Stage 3: mimics"
     for task in ${tasks}; do
         on "${task}" mimics --train data/train --test data/test --config "${mimics_config}"
-        on "${task}" time --test data/test --threads "${num_threads}"
+        on "${task}" time --test data/test
     done
 fi
 
