@@ -100,10 +100,10 @@ def test_terms_are_the_losses_with_their_weights(teacher, utterances):
         terms = healing(batch)
         ours, lengths = teacher(*batch[1:])
         theirs, _ = student(*batch[1:])
-    pairs = ((theirs[2], ours[2]), (theirs[4], ours[5]))
-    hidden = sum(mean_square(*pair, lengths) for pair in pairs) / 2
-    posteriors = divergence(log_probs(theirs[4]), log_probs(ours[5]), lengths)
-    ctc = ctc_loss(log_probs(theirs[4]), lengths, [[1, 2]] * 4)
+        pairs = ((theirs[2], ours[2]), (theirs[4], ours[5]))
+        hidden = sum(mean_square(*pair, lengths) for pair in pairs) / 2
+        posteriors = divergence(log_probs(theirs[4]), log_probs(ours[5]), lengths)
+        ctc = ctc_loss(log_probs(theirs[4]), lengths, [[1, 2]] * 4)
     for name, value in (("hidden", hidden), ("posteriors", posteriors), ("ctc", ctc)):
         assert float(terms[name]) == pytest.approx(float(value), rel=1e-5)
     total = 2 * hidden + 0.5 * posteriors + 0.25 * ctc

@@ -72,10 +72,10 @@ def test_a_planted_stack_is_learnt(teacher, utterances):
     planted = edited(teacher, Mimic((0, 1), 24, 1), Mimic((2, 4), 24, 1)).eval()
     planted.frontend.positions = planted.norm = None
     for block in planted.blocks:
-        nn.init.normal_(block.layers[0].expand.weight, std=1.0)
-    student = edited(planted, Mimic((0, 1), 32, 2))
+        nn.init.normal_(block.layers[0].expand.weight, std=0.3)
+    student = edited(planted, Mimic((0, 1), 64, 2))
     batches, valid = SpeechBatches(utterances[:9], 2.0), SpeechBatches(utterances[9:], 8.0, None)
-    settings = Settings(max_updates=80, learning_rate=3e-2, interval=80)
+    settings = Settings(max_updates=300, learning_rate=3e-2, interval=300)
     history = teach_mimic(student, planted, batches, {0: [0, 1]}, settings, valid)
     first, last = history[0]["valid"]["loss"], history[-1]["valid"]["loss"]
     assert last < 0.1 * first
