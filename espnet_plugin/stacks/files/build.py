@@ -11,27 +11,36 @@ from espnet_plugin.stacks.files.stored import FileError
 from espnet_plugin.stacks.parameters import fill
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
 from espnet_plugin.stacks.wav2vec2.stack import Wav2Vec2Stack
+from espnet_plugin.surgery.plan import BlockPlan
 
 _MASK = "frontend.mask_embedding"
 
 
-def build_stack(config: Wav2Vec2Config, tensors: Tensors) -> Wav2Vec2Stack:
-    """The stack of ``config`` with ``tensors``.
+def build_stack(
+    config: Wav2Vec2Config, tensors: Tensors, plans: Sequence[BlockPlan] = ()
+) -> Wav2Vec2Stack:
+    """The stack of ``config``, edited by ``plans`` in turn, with ``tensors``.
 
     The modules are built without memory and get the tensors as they were read, so nothing is
     initialised and nothing copied. Shapes are compared before anything is read.
 
     Args:
-        tensors: by our names. A checkpoint without an embedding for masked frames gets zeros.
+        tensors: by our names, of the edited stack. A checkpoint without an embedding for masked
+            frames gets zeros.
 
     Raises:
         FileError: tensors that are missing, too many or of another shape than the configuration
             says.
+        PlanError: a plan that does not fit.
     """
+    from espnet_plugin.surgery.apply import edit
+
     blocks = numbered(tensors, "blocks")
-    if blocks != config.blocks:
+    if not plans and blocks != config.blocks:
         raise FileError(f"it has {blocks} blocks, and its configuration {config.blocks}")
     stack = Wav2Vec2Stack(config, "meta")
+    for plan in plans:
+        edit(stack, plan)
     _check({name: tuple(value.shape) for name, value in stack.state_dict().items()}, tensors)
     values = {name: _read(name, tensor) for name, tensor in tensors.items()}
     fill(stack, {_MASK: torch.zeros(config.width), **values})

@@ -10,10 +10,13 @@ from espnet_plugin.stacks.files.settings import Settings, convolutions
 from espnet_plugin.stacks.files.stored import FileError, StoredTensor
 from espnet_plugin.stacks.files.torch_file import read_torch_file
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
+from espnet_plugin.surgery.plan import BlockPlan
 
 _ANCHOR = "feature_extractor.conv_layers.0.0.weight"
 _LAYERS = "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] + [(512,2,2)]"
-_TUNED = ("wav2vec_ctc", "hubert_ctc")
+_TUNED = ("wav2vec_ctc", "hubert_ctc", "filtered_wav2vec_ctc")
+_FAMILIES = {"wav2vec2": "wav2vec2", "hubert": "hubert", "filtered_wav2vec2": "wav2vec2"}
+_STACK = "encoder.stack."
 _NORMS = {"default": "group", "layer_norm": "layer"}
 _BLOCK, _OURS = "encoder.layers.{i}", "blocks.{i}"
 _TABLE = Table(
@@ -40,8 +43,13 @@ _TABLE = Table(
 )
 
 
-def read_fairseq(path: Path, content: Dict[Any, Any]) -> Tuple[Wav2Vec2Config, Tensors]:
-    """What a checkpoint of fairseq says of its encoder, and its tensors under our names.
+def read_fairseq(
+    path: Path, content: Dict[Any, Any]
+) -> Tuple[Wav2Vec2Config, Tensors, Tuple[BlockPlan, ...]]:
+    """What a checkpoint of fairseq says of its encoder, its tensors under our names, and its edits.
+
+    The edits are those of our own models for fairseq (:mod:`espnet_plugin.fairseq_models`), oldest
+    first.
 
     Args:
         path: the file.
@@ -52,15 +60,25 @@ def read_fairseq(path: Path, content: Dict[Any, Any]) -> Tuple[Wav2Vec2Config, T
 
     Raises:
         FileError: a model of another kind, or a configuration that does not say enough.
+        PlanError: edits that make no sense.
     """
     model, task = _sections(content)
+    texts = [model.value("plan_text", "")]
     if model.value("_name", model.value("arch", "")) in _TUNED:
         pretrained = model.section("w2v_args")
         model, task = _split(pretrained) if pretrained else _pretrained(path, model)
+        texts.insert(0, model.value("plan_text", ""))
+    plans = [BlockPlan.parse(text) for text in texts if text]
     family = _family(model)
     tensors = below(plain_tensors(content["model"]), _ANCHOR)
     projection = "post_extract_proj.weight" in tensors
-    return _config(model, task, family, projection), _TABLE.translate(tensors)
+    return stack_config(model, task, family, projection), translate(tensors), tuple(plans)
+
+
+def translate(tensors: Tensors) -> Tensors:
+    """The tensors of a fairseq encoder under our names; those of our own models have them."""
+    ours = {k[len(_STACK) :]: tensor for k, tensor in tensors.items() if k.startswith(_STACK)}
+    return {**_TABLE.translate(tensors), **ours}
 
 
 def _pretrained(path: Path, model: Settings) -> Tuple[Settings, Settings]:
@@ -98,8 +116,17 @@ def _split(settings: Settings) -> Tuple[Settings, Settings]:
     return settings, settings
 
 
-def _config(model: Settings, task: Settings, family: str, projection: bool) -> Wav2Vec2Config:
-    """fairseq's configuration as ours; what it leaves out has fairseq's defaults."""
+def stack_config(model: Settings, task: Settings, family: str, projection: bool) -> Wav2Vec2Config:
+    """fairseq's configuration as ours; what it leaves out has fairseq's defaults.
+
+    Args:
+        model, task: their settings.
+        family: wav2vec2 or hubert.
+        projection: whether the features are projected.
+
+    Raises:
+        FileError: a layout that is not known.
+    """
     for name, value in (
         ("activation_fn", "gelu"),
         ("layer_type", "transformer"),
@@ -137,9 +164,9 @@ def _config(model: Settings, task: Settings, family: str, projection: bool) -> W
 
 def _family(model: Settings) -> str:
     name = model.value("_name", model.value("arch", ""))
-    if name not in ("wav2vec2", "hubert"):
+    if name not in _FAMILIES:
         raise FileError(
             f"it is a model of fairseq named {name!r}; wav2vec2 and hubert can be loaded, and "
             "wav2vec_ctc and hubert_ctc of them"
         )
-    return name
+    return _FAMILIES[name]

@@ -12,6 +12,7 @@ from espnet_plugin.stacks.files.names import Tensors
 from espnet_plugin.stacks.files.stored import FileError
 from espnet_plugin.stacks.files.torch_file import read_torch_file
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
+from espnet_plugin.surgery.plan import BlockPlan
 
 KNOWN = (
     "name a fairseq checkpoint (wav2vec 2.0, HuBERT), a torchaudio model, a saved stack, or a "
@@ -57,13 +58,15 @@ def kind_of_content(content: Any) -> str:
     raise FileError(f"it holds no model that is known; {KNOWN}")
 
 
-def read_model(path: Path, kind: str, content: Any = None) -> Tuple[Wav2Vec2Config, Tensors]:
-    """The configuration and tensors of a model of one of the three foreign kinds."""
+def read_model(
+    path: Path, kind: str, content: Any = None
+) -> Tuple[Wav2Vec2Config, Tensors, Tuple[BlockPlan, ...]]:
+    """The configuration, tensors and edits of a model of one of the three foreign kinds."""
     if kind == "hugging_face":
-        return read_hugging_face(path)
+        return (*read_hugging_face(path), ())
     if kind == "fairseq":
         return fairseq.read_fairseq(path, content)
-    return torchaudio_models.read_torchaudio(content)
+    return (*torchaudio_models.read_torchaudio(content), ())
 
 
 def read_content(path: Path) -> Any:

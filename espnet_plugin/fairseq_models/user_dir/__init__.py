@@ -1,0 +1,1 @@
+"""Only the parent of the user directory: fairseq puts it on ``sys.path``."""
