@@ -53,7 +53,9 @@ def kind_of_content(content: Any) -> str:
         return "torchaudio"
     if any(name.endswith("encoder.pos_conv_embed.conv.bias") for name in names):
         raise FileError("it has no configuration; name its directory, with config.json")
-    if any(name.startswith("encoder.encoders.") for name in names):
+    training = content.get("model")  # in ESPnet's checkpoint.pth
+    names += [n for n in training if isinstance(n, str)] if isinstance(training, dict) else []
+    if any(name.startswith(("encoder.encoders.", "encoder.stack.")) for name in names):
         raise FileError("it is a model of ESPnet; name its directory, with config.yaml")
     raise FileError(f"it holds no model that is known; {KNOWN}")
 

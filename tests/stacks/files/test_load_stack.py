@@ -187,8 +187,11 @@ def test_what_is_no_model_is_refused(tmp_path, experiment):
     ):
         torch.save(content, path)
         assert said in refused(path)
-    shutil.copy(experiment / "valid.loss.ave.pth", path)
-    assert "a model of ESPnet; name its directory" in refused(path)
+    state = torch.load(experiment / "valid.loss.ave.pth")
+    ours = {"encoder.stack.blocks.0.norm.weight": torch.zeros(3)}
+    for content in (state, ours, {"model": state, "optimizers": []}):
+        torch.save(content, path)
+        assert "a model of ESPnet; name its directory" in refused(path)
 
 
 def test_experiments_that_are_damaged(tmp_path, experiment):
