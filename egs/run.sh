@@ -5,6 +5,7 @@ set -euo pipefail
 egs=$(CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "${egs}")
 . "${egs}/utils.sh"
+. "${egs}/arms.sh"
 
 # General
 corpus=mini          # mini | librispeech | librispeech_100: the settings in egs/<corpus>/asr1/corpus.sh
@@ -62,6 +63,14 @@ analyze_set=         # default: the first of test_sets
 analyze_args=        # more options for bin.analyze
 plan_args="--group_size 3" # options for bin.plan
 
+# Arms: edits of trained models side by side
+arms=none            # none, few or all: edits of the baseline; all: of a wav2vec 2.0-shaped model, too
+raw_config=          # ESPnet's configuration of that model, from raw audio; without it none is trained
+arms_budget=block_speed=2 # for bin.plan
+arms_budget_args=    # more options for bin.plan --budget
+arms_heal_args=      # options for bin.distill
+arms_bench_args="--seconds 15 --batch 1" # options for bin.benchmark
+
 # Decoding and benchmark
 inference_config=$(echo "${root}"/conf/decode_k2_{ctc,hlg,nbest,nbest_oracle,nbest_rescoring,whole_lattice_rescoring,attention_rescoring}.yaml) # one or more --config of bin.asr_inference_k2
 inference_args=      # more options for bin.asr_inference_k2
@@ -74,6 +83,7 @@ option_names="corpus workdir stage stop_stage skip_done ngpu nj num_threads pyth
     max_wav_duration train_set valid_set test_sets nbpe bpemode lm_text lm_word_counts lm_order
     rescore_lm_order lm_args arpa rescore_arpa lang_args topology asr_config asr_args
     init_expdir asr_tag feats_normalize inference_asr_model analyze_set analyze_args plan_args
+    arms raw_config arms_budget arms_budget_args arms_heal_args arms_bench_args
     inference_config inference_args tune_scales tune_args bench_args"
 option_names=$(echo ${option_names})
 
@@ -109,6 +119,7 @@ declare -A default
 for name in ${option_names}; do default[${name}]=${!name}; done
 parse_options "$@"
 
+[[ ${arms} =~ ^(none|few|all)$ ]] || die "--arms ${arms}: none, few or all"
 for name in stage stop_stage ngpu nj num_threads nbpe lm_order rescore_lm_order; do
     [[ ${!name} =~ ^-?[0-9]+$ ]] || die "--${name} ${!name}: not a whole number"
 done
@@ -133,7 +144,7 @@ cd "${workdir}"
 if [ ! -d conf ]; then
     ln -s "${egs}/${corpus}/asr1/conf" conf
 fi
-for name in split asr_config inference_config arpa rescore_arpa; do
+for name in split asr_config raw_config inference_config arpa rescore_arpa; do
     for file in ${!name}; do
         [ -f "${file}" ] || die "--${name} ${file}: no such file (from ${workdir})"
     done
@@ -170,6 +181,10 @@ dump=${dumpdir}/raw
 : "${asr_tag:=$(basename "${asr_config}" .yaml | sed -e 's/^train_//' -e 's/^asr_//')}"
 base_exp=${expdir}/asr_${asr_tag}
 reuse_exp=${expdir}/asr_reuse_${asr_tag}
+raw_exp=
+if [ "${arms}" = all ] && [ -n "${raw_config}" ]; then
+    raw_exp=${expdir}/$(basename "${raw_config}" .yaml | sed 's/^train_//')
+fi
 stats=${expdir}/asr_stats_raw_${bpemode}${nbpe}
 plan=${expdir}/plan/reuse_attention.yaml
 trained_plan=${reuse_exp}/plan.yaml
@@ -221,6 +236,20 @@ decode() {
     espnet asr_inference_k2 "${options[@]}" "${@:2}" ${inference_args}
 }
 
+# The configurations that arms are decoded with.
+arms_inference_config=
+for config in ${inference_config}; do
+    case "$(method "${config}")" in
+        greedy | ctc | hlg) arms_inference_config+=" ${config}" ;;
+    esac
+done
+
+# each_armed COMMAND: COMMAND MODEL WHICH for each model whose edits are compared.
+each_armed() {
+    [ "${arms}" = none ] || "$1" "${base_exp}" few
+    [ -z "${raw_exp}" ] || "$1" "${raw_exp}" all
+}
+
 # The configuration whose lattices the n-best lists and the rescoring work on.
 first_pass=
 for config in ${inference_config}; do
@@ -234,6 +263,9 @@ scales_file() {
         nbest_rescoring|whole_lattice_rescoring) echo "$1/scales/whole_lattice_rescoring.yaml" ;;
     esac
 }
+
+# scale_options FILE: them as options of decode.
+scale_options() { sed -n 's/^\([a-z]*_scale\): /--\1 /p' "$1"; }
 
 # find_scales EXP: those with the fewest errors on the validation set.
 find_scales() {
@@ -398,6 +430,10 @@ fi
 if wanted 4; then
     log "Stage 4: train the baseline"
     train "${base_exp}"
+    if [ -n "${raw_exp}" ]; then
+        log "Stage 4: train the model from raw audio"
+        asr_config=${raw_config} feats_normalize=null init_expdir='' train "${raw_exp}"
+    fi
     finished 4
 fi
 
@@ -416,6 +452,7 @@ if wanted 6; then
     plugin plan --analysis "${base_exp}/analysis_${analyze_set}/attention.json" --out "${plan}" \
         ${plan_args}
     cat "${plan}"
+    each_armed plan_arms
     finished 6
 fi
 
@@ -428,6 +465,7 @@ if wanted 7; then
     mkdir -p "${reuse_exp}"
     cp "${plan}" "${trained_plan}"
     train "${reuse_exp}" --encoder reuse_conformer --encoder_conf "reuse_groups=${plan}"
+    each_armed make_arms
     finished 7
 fi
 
@@ -444,7 +482,7 @@ if wanted 8; then
                 file=$(scales_file "${exp}" "${config}")
                 if [ "${tune_scales}" = true ] && [ -f "${file}" ]; then
                     # shellcheck disable=SC2207
-                    options+=($(sed -n 's/^\([a-z]*_scale\): /--\1 /p' "${file}"))
+                    options+=($(scale_options "${file}"))
                 fi
                 case "$(method "${config}"):${first_pass}" in
                     nbest*:?*|whole_lattice_rescoring:?*)
@@ -458,6 +496,11 @@ if wanted 8; then
             done
         done
     done
+    if [ -n "${raw_exp}" ] && [ "${tune_scales}" = true ] && [ -n "${first_pass}" ]; then
+        log "Stage 8: scales for ${raw_exp}, from ${valid_set}"
+        find_scales "${raw_exp}"
+    fi
+    each_armed decode_arms
     finished 8
 fi
 
@@ -487,11 +530,13 @@ if wanted 9; then
     plugin benchmark --exp_dir "${base_exp}" "${reuse_exp}" --checkpoint "${inference_asr_model}" \
         --data_dir "${dump}/${test_sets%% *}" --output_dir "${expdir}/benchmark" \
         --threads "${num_threads}" --ngpu "${inference_ngpu}" ${bench_args}
+    arms_options=()
+    each_armed score_arms
     tags=()
     for config in ${inference_config}; do tags+=("$(decode_tag "${config}")"); done
     plugin results --exp_dir "${base_exp}" "${reuse_exp}" --decode "${tags[@]}" \
         --benchmark "${expdir}/benchmark" --plan "${trained_plan}" \
-        --analysis "${base_exp}/analysis_${analyze_set}/attention.json" \
+        --analysis "${base_exp}/analysis_${analyze_set}/attention.json" "${arms_options[@]}" \
         --title "${results_title}" --note "${results_note}" --command "${results_command}" \
         --out "${expdir}/RESULTS.md"
     cat "${expdir}/RESULTS.md"

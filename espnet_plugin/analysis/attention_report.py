@@ -20,7 +20,7 @@ from espnet_plugin.stacks.experiment import Experiment
 from espnet_plugin.stacks.hooks import stack_in
 from espnet_plugin.version import __version__
 
-SCHEMA = "espnet_plugin/attention/1"
+SCHEMA = "espnet_plugin/attention/2"
 
 _YANG = "Yang, Liu, Lee, Interspeech 2020, arXiv 2006.03265"
 SOURCES: Dict[str, Dict[str, str]] = {

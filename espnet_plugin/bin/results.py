@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from espnet_plugin.atomic import atomic_open
+from espnet_plugin.report.arms import arms_table
 from espnet_plugin.report.decodings import ResultsError, read_decodings, read_json
 from espnet_plugin.report.results import results_page
 
@@ -22,6 +23,14 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--benchmark", required=True, help="folder that bin.benchmark wrote")
     parser.add_argument("--analysis", required=True, help="attention.json of the first model")
     parser.add_argument("--plan", help="block plan of the last model")
+    parser.add_argument(
+        "--arms",
+        action="append",
+        default=[],
+        nargs="+",
+        metavar="HEADING DECODE,… BENCHMARK ARM",
+        help="a table of edits: its heading, decodings, bin.benchmark's folder, experiments",
+    )
     parser.add_argument("--title", required=True)
     parser.add_argument("--note", required=True, help="the scale, and what a reader must know")
     parser.add_argument("--command", required=True, help="what makes these results")
@@ -42,6 +51,10 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
             args.title,
             args.note,
             args.command,
+            {
+                heading: arms_table(arms, tags.split(","), benchmark)
+                for heading, tags, benchmark, *arms in args.arms
+            },
         )
     except (OSError, ResultsError) as error:
         sys.exit(f"results: {error}")

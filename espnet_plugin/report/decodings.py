@@ -104,7 +104,7 @@ def decoding_table(models: Sequence[ModelDecodings]) -> List[str]:
         for one in model.decodings:
             cells = [model.model, one.method]
             for name in sets:
-                cells += [_rate(one.wer[name]), _number(one.lattices[name].get("oracle_wer"), 2)]
+                cells += [rate(one.wer[name]), _number(one.lattices[name].get("oracle_wer"), 2)]
             cells.append(_number(one.lattices[sets[0]].get("density"), 1))
             first = one.factors[sets[0]]
             for part in ("encoder", "search", "rescoring"):
@@ -118,7 +118,8 @@ def _number(value: Optional[float], digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _rate(score: Dict[str, Any]) -> str:
+def rate(score: Dict[str, Any]) -> str:
+    """A WER with its interval, or "–" where there was nothing to recognise."""
     if score["error_rate"] is None:
         return "–"
     if score["interval_95"] is None:

@@ -6,7 +6,8 @@ import platform
 import subprocess
 from datetime import date
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from types import MappingProxyType
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from espnet_plugin.compat import versions
 from espnet_plugin.report.decodings import ModelDecodings, ResultsError, decoding_table
@@ -71,6 +72,7 @@ def results_page(
     title: str,
     note: str,
     command: str,
+    arms: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> str:
     """The page, markdown.
 
@@ -82,6 +84,7 @@ def results_page(
         title: the heading.
         note: the scale (mini, subset or full) and what a reader must know.
         command: what makes these results.
+        arms: heading -> lines of :func:`espnet_plugin.report.arms.arms_table`.
     """
     data = analysis["data"]
     lines = [f"# {title}", "", note, "", f"Command: `{command}`", "", "## Environments", ""]
@@ -98,6 +101,8 @@ def results_page(
         f"GMAC per second of speech at {benchmark['macs_seconds']:g} s.",
         "",
     ]
+    for heading, table in arms.items():
+        lines += [f"## {heading}", "", *table, ""]
     for one in models:
         lines += [f"## {one.model}", "", one.tables.rstrip(), ""]
     lines += ["## Benchmark", "", benchmark_table.rstrip(), ""]

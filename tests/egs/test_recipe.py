@@ -12,10 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from espnet_plugin.surgery.plan import BlockPlan
+
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "egs" / "run.sh"
 # attention_rescoring is left out: the mini models have no attention decoder.
 K2_METHODS = ("ctc", "hlg", "nbest", "nbest_oracle", "nbest_rescoring", "whole_lattice_rescoring")
+
+ARMS = (
+    *("--arms_budget_args", "--utterances 2 --seconds 2 --width 1 --rounds 2 --compare"),
+    *("--arms_heal_args", "--max_updates 2 --batch_seconds 10"),
+    *("--arms_bench_args", "--seconds 1 --batch 1 --repeats 1"),
+)
 
 
 def bash(script: str, **options) -> subprocess.CompletedProcess:
@@ -54,6 +62,7 @@ def test_option_values_keep_spaces_and_quotes():
         (["--option_names", "1"], "no option --option_names"),
         (["--stage", "four"], "--stage four: not a whole number"),
         (["--skip_done", "yes"], "--skip_done yes: true or false"),
+        (["--arms", "some"], "--arms some: none, few or all"),
     ],
 )
 def test_wrong_options_are_named(args, message):
@@ -123,6 +132,7 @@ def test_all_stages(tmp_path):
         *("--corpus_dir", f"{tmp_path}/mini/LibriSpeech"),
         *("--asr_args", "--max_epoch 1 --num_workers 0"),
         *("--bench_args", "--seconds 1 --batch 1 --repeats 1"),
+        *ARMS,
         timeout=1500,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -148,6 +158,10 @@ def test_all_stages(tmp_path):
             assert f"|{name}|{method}|{wer['error_rate']:.2f}" in page
             assert (decoding / "lattices").exists() == (method in ("ctc", "hlg"))
         assert "meta.yaml" in zipfile.ZipFile(models / "packed" / f"{name}.zip").namelist()
+    arms = ["original", "drop_block_influence", "budget", "budget_healed"]
+    table = page.split("## Edits of asr_conformer")[1].split("\n## ")[0]
+    assert [row.split("|")[1] for row in table.splitlines() if row.startswith("|")][2:] == arms
+    assert "|drop_block_influence|drop " in table and "|2 updates, " in table
     assert "reuse_attention" in (models / "plan" / "reuse_attention.yaml").read_text()
     again = run(
         *("--workdir", str(work), "--skip_done", "true", "--nbpe", "40"),
@@ -158,6 +172,13 @@ def test_all_stages(tmp_path):
     options = ("--workdir", str(work), "--nbpe", "40", "--asr_args", "--max_epoch 1")
     restarted = run(*options, "--stage", "4", "--stop_stage", "4", timeout=300)
     assert restarted.returncode == 0 and "1epoch results" in restarted.stdout, restarted.stderr
+    every = run(*options, *ARMS, "--arms", "all", "--stage", "4", "--stop_stage", "6", timeout=900)
+    assert every.returncode == 0, every.stdout[-3000:] + every.stderr[-3000:]
+    names = bash(f". {ROOT}/egs/arms.sh; arm_names all").stdout.split()
+    for name in {name.removesuffix("_healed") for name in names}:
+        plan = BlockPlan.load(models / "arms" / "asr_wav2vec2" / "plans" / f"{name}.yaml")
+        assert (plan.stack.family, plan.stack.blocks) == ("wav2vec2", 8)
+        assert bool(plan.actions) == (name != "original")
     plan = ("--plan_args", "--group_size 2")
     other = run(*options, "--stage", "6", "--stop_stage", "7", *plan, timeout=300)
     assert other.returncode == 1 and "was trained with another plan" in other.stderr
