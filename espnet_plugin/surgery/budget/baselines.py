@@ -67,9 +67,8 @@ def _fewest(search: Search, order: Sequence[int], goal: float) -> Choice:
 
 
 def _alone(search: Search, moves: List[Move], goal: float) -> Choice:
-    additive = search.additive(goal, moves)
-    if additive is None:
-        return search.points(moves)[-1].choice
-    path = search.greedy(goal, moves)
-    within = [c for c in (additive, *path[-1:]) if search.cost(c) <= goal]
+    found = [search.additive(goal, moves), *search.greedy(goal, moves)[-1:]]
+    within = [c for c in found if c is not None and search.cost(c) <= goal]
+    if not within:
+        return search.cheapest(moves)
     return min(within, key=lambda choice: search.measured(choice, "comparison"))

@@ -45,7 +45,7 @@ def candidates(
     moves = possible_moves(measurer.stack, windows, heads, longest)
     moves = [move for move in moves if move.kind in kinds]
     if budget.timed:
-        costs = measurer.time_costs(move for move in moves if move.kind != "share")
+        costs = _scaled(measurer, measurer.time_costs(m for m in moves if m.kind != "share"))
         least = LEAST_SAVED
     else:
         which = ("parameters", "macs").index(budget.metric)
@@ -59,6 +59,18 @@ def candidates(
     logger.info("%d of %d moves lower the cost", len(useful), len(moves))
     damages = {move: measurer.damage((move,)) for move in progress(list(useful), "damage of moves")}
     return useful, damages
+
+
+def _scaled(measurer: Measurer, costs: Dict[Move, float]) -> Dict[Move, float]:
+    """Times of moves so scaled that those of all blocks are the time of the blocks together.
+
+    A block that is run by itself takes a little longer than in the row.
+    """
+    dropped = [-cost for move, cost in costs.items() if move.kind == "drop"]
+    if len(dropped) < len(measurer.stack.blocks) or min(dropped) <= 0:
+        return costs
+    scale = (1 - measurer.original_time()[1]) / sum(dropped)
+    return {move: cost * scale for move, cost in costs.items()}
 
 
 def head_sets(measurer: Measurer) -> Dict[int, List[Tuple[int, ...]]]:

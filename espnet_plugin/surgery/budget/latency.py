@@ -86,9 +86,13 @@ def speech_of(utterances: Sequence[Utterance], seconds: float, batch: int) -> Sp
 @torch.no_grad()
 def outside_blocks(stack: Stack, speech: Speech, clock: Clock) -> Tuple[float, float]:
     """Seconds of the whole stack; and the share, 0 to 1, before block 0 and after the last."""
-    states = entering(stack, stack.embed(*speech))
-    times = clock.times({_WHOLE: _whole(stack, speech), "blocks": _blocks(stack, states[0])})
-    shares = [1 - b / w for w, b in zip(times[_WHOLE], times["blocks"], strict=True)]
+
+    @torch.no_grad()
+    def without_blocks() -> Any:
+        return stack.finish(stack.embed(*speech).x)
+
+    times = clock.times({_WHOLE: _whole(stack, speech), "outside": without_blocks})
+    shares = [o / w for w, o in zip(times[_WHOLE], times["outside"], strict=True)]
     return _middle(times[_WHOLE])[1], _middle(shares)[1]
 
 

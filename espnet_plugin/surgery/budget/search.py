@@ -53,6 +53,10 @@ class Search:
         """As a share of the unedited stack's, if costs add up."""
         return 1.0 + sum(self.costs.get(move, 0.0) for move in choice)
 
+    def rescale(self, factor: float) -> None:
+        """Multiply what every move saves."""
+        self.costs = {move: cost * factor for move, cost in self.costs.items()}
+
     def predicted(self, choice: Sequence[Move]) -> float:
         """Damage, if the damages of moves alone added up."""
         return sum(self.damages.get(move, 0.0) for move in choice)
@@ -86,6 +90,11 @@ class Search:
         points = sorted(self.points(moves, fresh), key=lambda point: point.damage)
         within = (p.choice for p in points if p.cost <= most and self._allowed(p.choice))
         return next(within, None)
+
+    def cheapest(self, moves: Optional[Sequence[Move]] = None) -> Choice:
+        """The plan of the additive problem that costs least."""
+        allowed = (p.choice for p in reversed(self.points(moves)) if self._allowed(p.choice))
+        return next(allowed, untouched(self.blocks))
 
     # -- one move after the other -------------------------------------------------------------
 
