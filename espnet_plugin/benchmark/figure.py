@@ -46,7 +46,7 @@ def plot_benchmark(result: Dict[str, Any], path: PathLike) -> None:
         bottom.set_xlabel("length (s)")
     handles, _ = axes[0][0].get_legend_handles_labels()
     labels = [
-        f"{name}: {size['parameters'] / 1e6:.2f} M, {size['macs_per_second'] / 1e9:.2f} GMAC/s"
+        f"{name}: {size['parameters'] / 1e6:.2f} M, {size['macs_per_second'] / 1e9:.3g} GMAC/s"
         for name, size in result["models"].items()
     ]
     figure.legend(handles, labels, loc="outside lower center", ncols=1, fontsize=9)
