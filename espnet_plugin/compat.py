@@ -63,6 +63,17 @@ def conformer_takes(option: str) -> bool:
     return option in inspect.signature(ConformerEncoder.__init__).parameters
 
 
+@cache
+def utterance_mvn_pads_with_zeros() -> bool:
+    """Whether the installed ESPnet's ``utterance_mvn`` leaves padding zero where it takes means
+    away (from 202611); before, what it took away stayed there and counted in variances."""
+    import torch
+    from espnet2.layers.utterance_mvn import utterance_mvn
+
+    padded, _ = utterance_mvn(torch.tensor([[[1.0], [0.0]]]), torch.tensor([1]))
+    return bool(padded[0, 1, 0] == 0)
+
+
 def being_compiled() -> bool:
     """Whether torch.compile is reading the calling code (never before torch 2.1)."""
     import torch

@@ -96,3 +96,11 @@ def test_require_k2_repeats_what_a_broken_k2_says(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "k2", raising=False)
     with pytest.raises(ImportError, match=r"k2 does not import \(k2 was built using PyTorch 9 But"):
         compat.require_k2()
+
+
+def test_padding_after_normalisation_is_what_the_installed_espnet_makes_of_it():
+    from espnet2.layers.utterance_mvn import utterance_mvn
+
+    padded, _ = utterance_mvn(torch.ones(2, 5, 3), torch.tensor([5, 2]))
+    assert compat.utterance_mvn_pads_with_zeros() == (not padded[1, 2:].any())
+    assert compat.utterance_mvn_pads_with_zeros() == (compat.versions()["espnet"] >= "202611")

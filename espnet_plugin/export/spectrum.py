@@ -11,6 +11,7 @@ from espnet2.layers.utterance_mvn import UtteranceMVN
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from espnet_plugin.compat import utterance_mvn_pads_with_zeros
 from espnet_plugin.stacks.errors import StackError
 
 
@@ -110,12 +111,12 @@ class UtteranceNormalize(nn.Module):
         count = lengths[:, None, None].to(x.dtype)
         x = x.masked_fill(gone, 0.0)
         centred = x - x.sum(1, keepdim=True) / count
-        # ESPnet masks again only where the means stay
-        deviations = centred if self.means else centred.masked_fill(gone, 0.0)
+        if not self.means or utterance_mvn_pads_with_zeros():
+            centred = centred.masked_fill(gone, 0.0)
         if self.means:
             x = centred
         if self.vars:
-            variance = deviations.pow(2).sum(1, keepdim=True) / count
+            variance = centred.pow(2).sum(1, keepdim=True) / count
             x = x / variance.sqrt().clamp(min=self.eps)
         return x, lengths
 
