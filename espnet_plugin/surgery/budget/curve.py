@@ -103,7 +103,7 @@ def write_curve(curve: Dict[str, Any], directory: Path) -> List[Path]:
 
 
 _MARKS = "sD^vP*Xh"
-_LEAST = 1e-6
+_LEAST = 1e-4
 """Damages below are drawn as this; the axes are logarithmic."""
 
 
