@@ -65,7 +65,7 @@ def get_parser() -> argparse.ArgumentParser:
         type=int,
         nargs="*",
         help="blocks to compare, by number in the unedited stack; the final output always is "
-        "compared. The last of each kept stretch if not given",
+        "compared. The first after each gap if not given",
     )
     add("--train_front", action="store_true", help="also train what comes before the blocks")
     group = parser.add_argument_group("mimicking")

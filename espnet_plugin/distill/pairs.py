@@ -18,17 +18,20 @@ class Pair(NamedTuple):
 
 
 def default_pairs(student: Stack, teacher: Stack) -> Tuple[Pair, ...]:
-    """The last block of each stretch of blocks that follow each other in the teacher too, and the
-    final output.
+    """The first block after each gap, where a block of the teacher is missing before it or a mimic
+    has taken the place of some, and the final output.
+
+    The block before a gap computes what it did; to hold it there would keep it from doing the work
+    of those that are gone.
 
     Raises:
         ValueError: a block of the student that is none of the teacher's.
     """
     where = _places(teacher)
     places = [where[number] for number in _known(student.block_numbers, where)]
-    ends = [i for i, place in enumerate(places[:-1]) if places[i + 1] != place + 1]
-    pairs = [Pair(i, places[i]) for i in ends]
-    return (*pairs, Pair(len(places) - 1, len(teacher.blocks) - 1))
+    before = [-1, *places]
+    gaps = [Pair(i, place) for i, place in enumerate(places[:-1]) if place != before[i] + 1]
+    return (*gaps, Pair(len(places) - 1, len(teacher.blocks) - 1))
 
 
 def pairs_of(student: Stack, teacher: Stack, blocks: Sequence[int]) -> Tuple[Pair, ...]:

@@ -17,15 +17,17 @@ from espnet_plugin.stacks.batches import read_batch
 from espnet_plugin.surgery.actions import Drop, LocalAttention, Mimic, Share
 
 
-def test_ends_of_stretches_are_compared(teacher):
+def test_the_first_block_after_a_gap_is_compared(teacher):
     assert default_pairs(teacher, teacher) == (Pair(4, 4),)
-    assert default_pairs(edited(teacher, Drop(2)), teacher) == (Pair(1, 1), Pair(3, 4))
+    assert default_pairs(edited(teacher, Drop(2)), teacher) == (Pair(2, 3), Pair(3, 4))
+    assert default_pairs(edited(teacher, Drop(0)), teacher) == (Pair(0, 1), Pair(3, 4))
+    assert default_pairs(edited(teacher, Drop(3)), teacher) == (Pair(3, 4),)
     last = edited(teacher, Drop(4))
     assert default_pairs(last, teacher) == (Pair(3, 4),)
     mimic = edited(teacher, Mimic((1, 3), 8, 1))
-    assert default_pairs(mimic, teacher) == (Pair(0, 0), Pair(2, 4))
+    assert default_pairs(mimic, teacher) == (Pair(1, 3), Pair(2, 4))
     twice = edited(edited(teacher, Drop(1)), Drop(2))  # blocks 1 and 3 are gone
-    assert default_pairs(twice, edited(teacher, Drop(1))) == (Pair(1, 1), Pair(2, 3))
+    assert default_pairs(twice, edited(teacher, Drop(1))) == (Pair(2, 3),)
 
 
 def test_blocks_are_chosen_by_their_numbers(teacher):
@@ -100,7 +102,7 @@ def test_terms_are_the_losses_with_their_weights(teacher, utterances):
         terms = healing(batch)
         ours, lengths = teacher(*batch[1:])
         theirs, _ = student(*batch[1:])
-        pairs = ((theirs[2], ours[2]), (theirs[4], ours[5]))
+        pairs = ((theirs[3], ours[4]), (theirs[4], ours[5]))
         hidden = sum(mean_square(*pair, lengths) for pair in pairs) / 2
         posteriors = divergence(log_probs(theirs[4]), log_probs(ours[5]), lengths)
         ctc = ctc_loss(log_probs(theirs[4]), lengths, [[1, 2]] * 4)
