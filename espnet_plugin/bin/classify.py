@@ -58,7 +58,7 @@ def get_parser() -> argparse.ArgumentParser:
     mimics.add_argument("--config", required=True, help="YAML: mimics, stage1, stage2")
 
     time = _step(steps, "time", "the network and its mimics side by side: time.json", "test")
-    time.add_argument("--recordings", type=int, default=60, help="so many of the test set")
+    time.add_argument("--recordings", type=int, default=20, help="so many of the test set")
     time.add_argument("--batch_seconds", type=float, default=0.0, help="0: one by one")
     time.add_argument("--threads", type=int, default=1, help="1: processor time is measured")
 

@@ -98,7 +98,7 @@ def test_the_recipe_prepares_and_explains_itself(corpus, tmp_path, repo_root):
     def bash(*args: str) -> subprocess.CompletedProcess:
         return subprocess.run([*run, *args], capture_output=True, text=True, timeout=120)
 
-    assert "--mimics_config" in bash("--help").stdout
+    assert "--corpus_dir" in bash("--help").stdout
     assert "no option --nothing" in bash("--nothing", "1").stderr
     work = ["--workdir", str(tmp_path / "work"), "--stop_stage", "0"]
     assert "not there" in bash(*work, "--corpus_dir", str(tmp_path / "absent")).stderr

@@ -92,9 +92,10 @@ def test_time_is_of_the_same_recordings(classifier, recordings):
 
 
 def test_studies_in_files(tmp_path, repo_root):
-    found = read_study(repo_root / "egs/fsdd/cls1/conf/mimics.yaml")
-    assert {shape.kind for shape in found.shapes} == {"linear", "transformer"}
-    assert found.shapes[0].name == "linear1_64"
+    conf = repo_root / "egs/fsdd/cls1/conf"
+    word, speaker = (read_study(conf / f"mimics_{task}.yaml") for task in ("word", "speaker"))
+    assert {shape.kind for shape in word.shapes} == {"linear", "transformer"}
+    assert word.shapes[0].name == "linear1_64" and set(speaker.shapes) < set(word.shapes)
     good = {
         "mimics": [{"kind": "linear", "layers": 1, "hidden": 4}],
         "stage1": {},

@@ -17,10 +17,8 @@ model=               # checkpoint or experiment that all tasks start from; defau
                      # trains a small stack from nothing, from which the others start
 device=cpu           # of the training
 num_threads=2        # processor threads
-mimics_config=conf/mimics.yaml # which mimics, and how they are taught
 python=              # Python to run; default: the active environment's, else .venv's
-option_names="stage stop_stage corpus_dir workdir tasks model device num_threads mimics_config
-    python"
+option_names="stage stop_stage corpus_dir workdir tasks model device num_threads python"
 option_names=$(echo ${option_names})
 
 print_help() {
@@ -97,7 +95,7 @@ fi
 if wanted 3; then
     log "Stage 3: mimics"
     for task in ${tasks}; do
-        on "${task}" mimics --train data/train --test data/test --config "${mimics_config}"
+        on "${task}" mimics --train data/train --test data/test --config "conf/mimics_${task}.yaml"
         on "${task}" time --test data/test
     done
 fi
