@@ -47,7 +47,9 @@ def arms_table(arms: Sequence[PathLike], tags: Sequence[str], benchmark: PathLik
     columns = [(one.tag, one.method, name) for one in decoded[0].decodings for name in one.wer]
     lengths = sorted({row["seconds"] for row in measured["speeds"]})
     head = ["arm", "edit", "healed", *(f"WER {name}, {method}" for _, method, name in columns)]
-    head += ["encoder (M)", "GMAC/s", *(f"times as fast, {length:g} s" for length in lengths)]
+    head += ["encoder (M)", "GMAC/s"]
+    for length in lengths:
+        head += [f"RTF, {length:g} s", f"times as fast, {length:g} s"]
     lines = ["|" + "|".join(head) + "|", "|" + "---|" * len(head)]
     for arm, one in zip(arms, decoded, strict=True):
         cells = [one.model, edit_of(arm), healing_of(arm)]
@@ -58,8 +60,8 @@ def arms_table(arms: Sequence[PathLike], tags: Sequence[str], benchmark: PathLik
     note = (
         "WER in percent with its 95 % bootstrap interval over utterances; healed: updates and "
         "seconds of distillation; GMAC per second of speech at "
-        f"{measured['macs_seconds']:g} s; times as fast: encoder from waveform to last block, one "
-        f"utterance at a time on {threads} threads, against the first row, measured in turn."
+        f"{measured['macs_seconds']:g} s; RTF: real-time factor of the encoder, one utterance at a "
+        f"time on {threads} threads; times as fast: against the first row, measured in turn."
     )
     return [*lines, "", note]
 

@@ -66,9 +66,27 @@ def arms(tmp_path_factory):
     (folder / "small_healed" / "distill" / "history.json").write_text(json.dumps(history))
     sizes = {"encoder_parameters": 1234000, "macs_per_second": 5.678e7}
     speeds = [
-        {"model": "original", "seconds": 15.0, "batch": 1, "speed_ratio": 1.0},
-        {"model": "small_healed", "seconds": 15.0, "batch": 1, "speed_ratio": 1.87654},
-        {"model": "small_healed", "seconds": 15.0, "batch": 8, "speed_ratio": 9.9},
+        {
+            "model": "original",
+            "seconds": 15.0,
+            "batch": 1,
+            "speed_ratio": 1.0,
+            "encoder_rtf": 0.002,
+        },
+        {
+            "model": "small_healed",
+            "seconds": 15.0,
+            "batch": 1,
+            "speed_ratio": 1.87654,
+            "encoder_rtf": 0.00107,
+        },
+        {
+            "model": "small_healed",
+            "seconds": 15.0,
+            "batch": 8,
+            "speed_ratio": 9.9,
+            "encoder_rtf": 0.001,
+        },
     ]
     benchmark = {
         "models": {"original": sizes, "small_healed": {**sizes, "encoder_parameters": 700000}},
@@ -84,12 +102,16 @@ def arms(tmp_path_factory):
 def test_a_row_for_each_arm(arms):
     lines = arms_table([arms / "original", arms / "small_healed"], ["decode"], arms / "bench")
     head, _, first, second, _, note = lines
-    assert head == ("|arm|edit|healed|WER test, hlg|encoder (M)|GMAC/s|times as fast, 15 s|")
-    assert first.startswith("|original|none|–|0.00 (") and first.endswith("|1.234|0.057|1.00|")
+    assert head == (
+        "|arm|edit|healed|WER test, hlg|encoder (M)|GMAC/s|RTF, 15 s|times as fast, 15 s|"
+    )
+    assert first.startswith("|original|none|–|0.00 (") and first.endswith(
+        "|1.234|0.057|0.00200|1.00|"
+    )
     assert second.startswith(
         "|small_healed|drop 2; then reuse 2 of 1|42 updates, 6 s|33.33 (0.00–50.00)"
     )
-    assert second.endswith("|0.700|0.057|1.88|")
+    assert second.endswith("|0.700|0.057|0.00107|1.88|")
     assert "on 2 threads" in note and "at 15 s" in note
 
 
