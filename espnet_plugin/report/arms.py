@@ -127,6 +127,9 @@ def _cost(model: str, measured: Dict[str, Any], lengths: Sequence[float]) -> Lis
     size = measured["models"][model]
     cells = [f"{size['encoder_parameters'] / 1e6:.3f}", f"{size['macs_per_second'] / 1e9:.3f}"]
     rows = {r["seconds"]: r for r in measured["speeds"] if r["model"] == model and r["batch"] == 1}
-    return cells + [
-        f"{rows[length]['speed_ratio']:.2f}" if length in rows else "–" for length in lengths
-    ]
+    for length in lengths:
+        if length in rows:
+            cells += [f"{rows[length]['encoder_rtf']:.5f}", f"{rows[length]['speed_ratio']:.2f}"]
+        else:
+            cells += ["–", "–"]
+    return cells

@@ -65,28 +65,12 @@ def arms(tmp_path_factory):
     }
     (folder / "small_healed" / "distill" / "history.json").write_text(json.dumps(history))
     sizes = {"encoder_parameters": 1234000, "macs_per_second": 5.678e7}
+    times = {"seconds": 15.0, "batch": 1, "speed_ratio": 1.0, "encoder_rtf": 0.002}
+    smaller = {**times, "model": "small_healed", "speed_ratio": 1.87654, "encoder_rtf": 0.00107}
     speeds = [
-        {
-            "model": "original",
-            "seconds": 15.0,
-            "batch": 1,
-            "speed_ratio": 1.0,
-            "encoder_rtf": 0.002,
-        },
-        {
-            "model": "small_healed",
-            "seconds": 15.0,
-            "batch": 1,
-            "speed_ratio": 1.87654,
-            "encoder_rtf": 0.00107,
-        },
-        {
-            "model": "small_healed",
-            "seconds": 15.0,
-            "batch": 8,
-            "speed_ratio": 9.9,
-            "encoder_rtf": 0.001,
-        },
+        {**times, "model": "original"},
+        smaller,
+        {**smaller, "batch": 8, "speed_ratio": 9.9},
     ]
     benchmark = {
         "models": {"original": sizes, "small_healed": {**sizes, "encoder_parameters": 700000}},
