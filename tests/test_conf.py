@@ -40,7 +40,11 @@ def test_training_configurations_build_a_ctc_model(path, tmp_path):
     model = ASRTask.build_model(args)
     assert model.ctc_weight == 1.0 and model.decoder is None
     written = yaml.safe_load(path.read_text())
-    assert len(model.encoder.encoders) == written["encoder_conf"]["num_blocks"]
+    conf = written["encoder_conf"]
+    if "stack" in conf:
+        assert len(model.encoder.stack.blocks) == conf["stack"]["config"]["blocks"]
+    else:
+        assert len(model.encoder.encoders) == conf["num_blocks"]
     if written["encoder"] == "reuse_conformer":
         assert isinstance(model.encoder, ReuseConformerEncoder)
         assert [len(group) for group in model.encoder.groups] == [4, 4, 4, 4]
