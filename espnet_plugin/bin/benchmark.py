@@ -47,11 +47,13 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data_dir", required=True, help="Kaldi directory: the speech to run on")
     parser.add_argument("--output_dir", required=True, help="benchmark.md, .json and .png")
-    parser.add_argument("--seconds", nargs="+", type=float, default=[5.0, 15.0, 30.0])
+    parser.add_argument(
+        "--seconds", nargs="+", type=float, default=[5.0, 15.0, 30.0], help="lengths of utterances"
+    )
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 8], help="utterances at once")
     parser.add_argument("--repeats", type=int, default=9, help="rounds, of which the median counts")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--ngpu", type=int, default=0, choices=(0, 1))
+    parser.add_argument("--threads", type=int, default=2, help="processor threads")
+    parser.add_argument("--ngpu", type=int, default=0, choices=(0, 1), help="1: on the GPU")
     return parser
 
 

@@ -148,6 +148,18 @@ def test_the_comparison_and_the_curve_are_written(tmp_path):
     assert "| chosen | yes |" in summary(curve) and "| reuse_attention | no |" in summary(curve)
 
 
+def test_summary_of_block_speed_shows_the_blocks_too():
+    row = {"plan": "k", "within": True, "speed": 1.6, "parameters": 1e6, "macs": 2e6,
+           "damage": 0.1, "check_damage": None, "moves": ["1 drop"]}  # fmt: skip
+    curve = {"damage": "KL", "chosen": "k", "compared": {}, "plans": [row],
+             "budget": {"metric": "block_speed", "value": 2.0},
+             "original": {"share_outside_blocks": 0.25}}  # fmt: skip
+    _, _, head, line, chosen = summary(curve).splitlines()
+    assert head.startswith("| plan | in budget | whole, times as fast | blocks, times as fast |")
+    assert chosen.startswith("| chosen | yes | 1.60 | 2.00 | 1.000 |")  # 0.625 = 0.25 + 0.75 / 2
+    assert head.count("|") == line.count("|") == chosen.count("|")
+
+
 def test_operations_of_a_wavlm_stack_can_be_the_budget(tmp_path):
     one = subject("wavlm", 2)
     found = propose(measurer_of(one, tmp_path), Budget.parse("macs=0.9"), FEW)

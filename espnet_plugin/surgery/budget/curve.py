@@ -9,6 +9,7 @@ from typing import Any, Dict, List
 
 from espnet_plugin.atomic import atomic_open, atomic_path, write_json
 from espnet_plugin.surgery.budget.damage import MEASURES
+from espnet_plugin.surgery.budget.goal import Budget
 from espnet_plugin.surgery.budget.moves import key_of
 from espnet_plugin.surgery.budget.propose import Proposal
 
@@ -169,16 +170,24 @@ def summary(curve: Dict[str, Any]) -> str:
     """A table of the plans that matter, for people."""
     plans = {row["plan"]: row for row in curve["plans"]}
     names: Dict[str, Any] = {"chosen": curve["chosen"], **curve["compared"]}
+    budget = Budget(**curve["budget"])
+    speeds = ["times as fast"]
+    if budget.metric == "block_speed":
+        speeds = ["whole, times as fast", "blocks, times as fast"]
     lines = [
         f"damage: {curve['damage']}",
         "",
-        "| plan | in budget | times as fast | parameters (M) | MMAC | damage | on other speech "
-        "| moves |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| plan | in budget | {' | '.join(speeds)} | parameters (M) | MMAC | damage "
+        "| on other speech | moves |",
+        "|---" * (7 + len(speeds)) + "|",
     ]
     for name, key in names.items():
         row = plans[key]
-        fast = "–" if row["speed"] is None else f"{row['speed']:.2f}"
+        values = [row["speed"]]
+        if len(speeds) > 1:
+            outside = curve["original"]["share_outside_blocks"]
+            values.append(row["speed"] and budget.reached(1 / row["speed"], outside))
+        fast = " | ".join("–" if value is None else f"{value:.2f}" for value in values)
         check = "–" if row["check_damage"] is None else f"{row['check_damage']:.4f}"
         lines.append(
             f"| {name} | {'yes' if row['within'] else 'no'} | {fast} "
