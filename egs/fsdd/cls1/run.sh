@@ -13,8 +13,8 @@ case "${data}" in /*) ;; *) data=${root}/${data} ;; esac
 corpus_dir=${data}/fsdd/recordings # with 7_jackson_32.wav and others
 workdir=${here}      # where data and exp go
 tasks="word speaker" # one or both
-model=               # checkpoint or experiment that all tasks start from; default: the first task
-                     # trains a small stack from nothing, from which the others start
+# By default the first task trains a small stack from nothing, from which the others start.
+model=               # checkpoint or experiment that all tasks start from
 device=cpu           # of the training
 num_threads=2        # processor threads
 python=              # Python to run; default: the active environment's, else .venv's
@@ -102,8 +102,18 @@ fi
 
 if wanted 4; then
     log "Stage 4: RESULTS.md"
+    intro=conf/results_intro.md # of the results in the repository
+    if [ "${workdir}" != "${here}" ] || [ -n "${model}" ] || [ "${tasks}" != "word speaker" ]; then
+        intro=exp/intro.md
+        cat > "${intro}" << EOF
+# Spoken digits: what blocks are worth
+
+Recordings: ${corpus_dir}. Training began with ${model:-a small stack, from nothing}. One run; brackets are
+95 % intervals over recordings (Wilson). What the columns mean: docs/fsdd.md.
+EOF
+    fi
     # shellcheck disable=SC2086
-    classify report --intro conf/results_intro.md --out RESULTS.md --plot curves.png \
+    classify report --intro "${intro}" --out RESULTS.md --plot curves.png \
         $(printf 'exp/%s ' ${tasks})
 fi
 log "Finished, ${SECONDS} s after the start"
