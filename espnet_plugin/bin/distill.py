@@ -18,6 +18,8 @@ from espnet_plugin.distill.losses import HIDDEN
 from espnet_plugin.distill.settings import DECAYS, Settings
 from espnet_plugin.primitives import bound_primitives
 
+_UPDATES = f"one number, or one for each stage; {Settings.max_updates} if neither limit is given"
+
 
 def get_parser() -> argparse.ArgumentParser:
     """The command's options."""
@@ -41,7 +43,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     group = parser.add_argument_group("how long and how fast")
     add = group.add_argument
-    add("--max_updates", type=int, nargs="+", help="one number, or one for each stage")
+    add("--max_updates", type=int, nargs="+", help=_UPDATES)
     add("--max_seconds", type=float, nargs="+", help="the same; what is reached first ends it")
     add("--learning_rate", type=float, default=Settings.learning_rate)
     add("--warmup", type=float, default=Settings.warmup, help="share of the run")
