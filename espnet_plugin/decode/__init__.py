@@ -10,8 +10,9 @@ graphs or stored lattices start without ESPnet.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, List
+from typing import TYPE_CHECKING
+
+from espnet_plugin.lazy import lazy_names
 
 if TYPE_CHECKING:
     from espnet_plugin.decode.decoder import CtcDecoder
@@ -49,29 +50,19 @@ __all__ = [
     "total_scores",
 ]
 
-_MODULES = {
-    "decoder": ("CtcDecoder",),
-    "graph.topology": ("TOPOLOGIES", "ctc_topology"),
-    "greedy": ("greedy_search",),
-    "hypothesis": ("Decoded", "Hypothesis"),
-    "lattice": ("Beams", "Lattices"),
-    "methods": ("METHODS",),
-    "posteriors": ("ctc_posteriors",),
-    "retries": ("find_lattices",),
-    "scales": ("Scales", "set_scores"),
-    "search": ("best_paths", "best_paths_in_parts", "total_scores"),
-    "store": ("LatticeStore", "LatticeWriter", "iter_lattices", "load_lattice"),
-}
-_HOMES = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> List[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    globals(),
+    {
+        "decoder": ("CtcDecoder",),
+        "graph.topology": ("TOPOLOGIES", "ctc_topology"),
+        "greedy": ("greedy_search",),
+        "hypothesis": ("Decoded", "Hypothesis"),
+        "lattice": ("Beams", "Lattices"),
+        "methods": ("METHODS",),
+        "posteriors": ("ctc_posteriors",),
+        "retries": ("find_lattices",),
+        "scales": ("Scales", "set_scores"),
+        "search": ("best_paths", "best_paths_in_parts", "total_scores"),
+        "store": ("LatticeStore", "LatticeWriter", "iter_lattices", "load_lattice"),
+    },
+)

@@ -7,8 +7,9 @@ The names below are imported when they are used first (PEP 562).
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from espnet_plugin.lazy import lazy_names
 
 if TYPE_CHECKING:
     from espnet_plugin.distill.batches import SpeechBatches
@@ -27,18 +28,13 @@ __all__ = [
     "without_blocks",
 ]
 
-_WHERE = {
-    "SpeechBatches": "batches",
-    "Healing": "healing",
-    "heal": "healing",
-    "teach_mimic": "mimic",
-    "Settings": "settings",
-    "train_task": "task",
-    "without_blocks": "task",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    globals(),
+    {
+        "batches": ("SpeechBatches",),
+        "healing": ("Healing", "heal"),
+        "mimic": ("teach_mimic",),
+        "settings": ("Settings",),
+        "task": ("train_task", "without_blocks"),
+    },
+)

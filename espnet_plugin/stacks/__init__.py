@@ -9,8 +9,9 @@ The names below are imported when they are used first (PEP 562).
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from espnet_plugin.lazy import lazy_names
 
 if TYPE_CHECKING:
     from espnet_plugin.stacks.errors import StackError
@@ -20,15 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Stack", "StackError", "attention_maps", "load_stack"]
 
-_WHERE = {
-    "Stack": "stack",
-    "StackError": "errors",
-    "attention_maps": "hooks",
-    "load_stack": "load",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    globals(),
+    {
+        "errors": ("StackError",),
+        "hooks": ("attention_maps",),
+        "load": ("load_stack",),
+        "stack": ("Stack",),
+    },
+)

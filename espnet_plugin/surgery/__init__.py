@@ -8,8 +8,9 @@ The names below are imported when they are used first (PEP 562).
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from espnet_plugin.lazy import lazy_names
 
 if TYPE_CHECKING:
     from espnet_plugin.surgery.apply import apply_plan
@@ -17,15 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BlockPlan", "PlanError", "StackDescription", "apply_plan"]
 
-_WHERE = {
-    "BlockPlan": "plan",
-    "PlanError": "plan",
-    "StackDescription": "plan",
-    "apply_plan": "apply",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    globals(),
+    {
+        "apply": ("apply_plan",),
+        "plan": ("BlockPlan", "PlanError", "StackDescription"),
+    },
+)
