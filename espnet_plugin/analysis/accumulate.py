@@ -13,7 +13,7 @@ from espnet_plugin.analysis.pieces import Lengths
 
 
 class AttentionMeasures:
-    """Means over utterances of the four measures of every head.
+    """Means over utterances of the measures of every head.
 
     Memory is a few numbers per head, whatever the number of utterances. The sums are exact
     integers (:class:`ExactSum`), so utterances may be split over jobs in any way and merged in

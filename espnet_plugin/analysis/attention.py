@@ -1,4 +1,4 @@
-"""Measures of attention maps: globalness, verticality, diagonality, cumulative diagonality.
+"""Measures of attention maps: globalness, verticality, diagonality, and two more.
 
 All functions take maps (B, H, T, T), rows are queries and sum to 1, and the number of valid
 frames of each utterance, lengths (B,). What lies beyond an utterance's length never counts,
@@ -15,6 +15,8 @@ piece is the only extra memory.
 Sources: G, V, D: Yang, Liu, Lee, "Understanding Self-Attention of Self-Supervised Audio
 Transformers", Interspeech 2020 (arXiv 2006.03265). CAD: Shim, Choi, Sung, "Understanding the
 Role of Self Attention for Efficient Speech Recognition", ICLR 2022, in a discrete form of ours.
+Maximum attention weight: Yang et al. rank heads by it too; the mean over queries is after Voita et
+al., ACL 2019 (arXiv 1905.09418), who call it a head's confidence [I].
 """
 
 from __future__ import annotations
@@ -28,12 +30,13 @@ from espnet_plugin.analysis.pieces import Lengths, check_maps, pieces
 
 
 class Measures(NamedTuple):
-    """The four measures of each utterance and head, (B, H) float64 each."""
+    """The measures of each utterance and head, (B, H) float64 each."""
 
     globalness: torch.Tensor
     verticality: torch.Tensor
     diagonality: torch.Tensor
     cumulative_diagonality: torch.Tensor
+    maximum_weight: torch.Tensor
 
 
 MEASURES = Measures._fields
@@ -88,17 +91,28 @@ def cumulative_diagonality(maps: torch.Tensor, lengths: Lengths) -> torch.Tensor
     return _cumulative(_distance(maps, lengths), lengths)
 
 
-def measure(maps: torch.Tensor, lengths: Lengths) -> Measures:
-    """All four measures, with what they share computed once. Arguments as :func:`globalness`."""
+def maximum_weight(maps: torch.Tensor, lengths: Lengths) -> torch.Tensor:
+    """(1/T) Σ_q max_k A[q,k]. Uniform map: 1/T; identity and one column: 1.
+    Arguments as :func:`globalness`."""
     lengths = check_maps(maps, lengths)
-    entropy, vertical, distance = _empty(maps), _empty(maps), _empty(maps)
+    result = _empty(maps)
+    for where, frames, piece in pieces(maps, lengths):
+        result[where] = _largest(piece) / frames
+    return result
+
+
+def measure(maps: torch.Tensor, lengths: Lengths) -> Measures:
+    """All measures, with what they share computed once. Arguments as :func:`globalness`."""
+    lengths = check_maps(maps, lengths)
+    entropy, vertical, distance, largest = (_empty(maps) for _ in range(4))
     for where, frames, piece in pieces(maps, lengths):
         buffer = torch.empty_like(piece, memory_format=torch.contiguous_format)
         entropy[where] = row_entropy(piece, buffer) / frames
         vertical[where] = -_mean_row_entropy(piece)
         distance[where] = _weighted_distance(piece, buffer)
+        largest[where] = _largest(piece) / frames
     return Measures(
-        entropy, vertical, _diagonality(distance, lengths), _cumulative(distance, lengths)
+        entropy, vertical, _diagonality(distance, lengths), _cumulative(distance, lengths), largest
     )
 
 
@@ -111,6 +125,11 @@ def row_entropy(piece: torch.Tensor, buffer: Union[torch.Tensor, None] = None) -
     least = torch.finfo(piece.dtype).tiny
     terms = torch.clamp(piece, min=least, out=buffer).log_().mul_(piece)
     return -terms.sum(-1).sum(-1, dtype=torch.float64)
+
+
+def _largest(piece: torch.Tensor) -> torch.Tensor:
+    """Σ_q max_k A[q,k], float64."""
+    return piece.amax(-1).sum(-1, dtype=torch.float64)
 
 
 def _mean_row_entropy(piece: torch.Tensor) -> torch.Tensor:

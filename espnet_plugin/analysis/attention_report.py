@@ -32,6 +32,12 @@ SOURCES: Dict[str, Dict[str, str]] = {
         "unit": "1",
         "source": "Shim, Choi, Sung, ICLR 2022; our discrete form",
     },
+    "maximum_weight": {
+        "mark": "I",
+        "unit": "1",
+        "source": f"{_YANG} rank by it; the mean over queries after Voita et al., ACL 2019, "
+        "arXiv 1905.09418",
+    },
     "category": {"mark": "P", "unit": "", "source": f"{_YANG}; the order of ties is ours [I]"},
     "similarity": {
         "mark": "I",

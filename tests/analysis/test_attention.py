@@ -15,6 +15,7 @@ from espnet_plugin.analysis.attention import (
     cumulative_diagonality,
     diagonality,
     globalness,
+    maximum_weight,
     measure,
     verticality,
 )
@@ -24,6 +25,7 @@ FUNCTIONS = {
     "verticality": verticality,
     "diagonality": diagonality,
     "cumulative_diagonality": cumulative_diagonality,
+    "maximum_weight": maximum_weight,
 }
 
 
@@ -32,7 +34,7 @@ def entropy(row):
 
 
 def naive(a, t):
-    """The four measures of one map, a list of lists, by the formulas as they are written."""
+    """The measures of one map, a list of lists, by the formulas as they are written."""
     rows = [[a[q][k] for k in range(t)] for q in range(t)]
     far = sum(abs(q - k) * rows[q][k] for q in range(t) for k in range(t))
     # CAD by its definition: the integral over r of the attention within r(T−1) of the diagonal
@@ -49,6 +51,7 @@ def naive(a, t):
         "verticality": -entropy([sum(rows[q][k] for q in range(t)) / t for k in range(t)]),
         "diagonality": -far / t**2,
         "cumulative_diagonality": cad,
+        "maximum_weight": sum(max(row) for row in rows) / t,
     }
 
 
@@ -104,6 +107,7 @@ def test_closed_forms(t):
         "verticality": [-log, -log, 0],
         "diagonality": [-(t * t - 1) / (3 * t * t), 0, -column_distance],
         "cumulative_diagonality": [cad_uniform, 1, cad_column],
+        "maximum_weight": [1 / t, 1, 1],
     }
     for name in MEASURES:
         values = getattr(got, name)[0].tolist()
