@@ -25,6 +25,7 @@ from espnet_plugin.encoders.position_band import position_band
 from espnet_plugin.stacks.parameters import columns, keep_inputs, keep_outputs, kept, select
 
 MapHook = Callable[[Tensor, Optional[Tensor]], None]
+MapEdit = Callable[[Tensor, Optional[Tensor]], Tensor]
 
 
 class ReuseAttention(MultiHeadedAttention):
@@ -39,6 +40,8 @@ class ReuseAttention(MultiHeadedAttention):
         map_hook: when set, called in every forward with the map after the softmax, before dropout
             (a follower's: as its leader hands it on), of shape (B, H, T, T), and the mask
             (B, 1, T), true on real frames, or None where nothing is padded.
+        map_edit: when set, called likewise in every forward of a leader, before ``map_hook``; the
+            map that it returns takes the place of the leader's.
     """
 
     PARTS: Tuple[str, ...] = ("linear_v", "linear_out")
@@ -55,6 +58,7 @@ class ReuseAttention(MultiHeadedAttention):
         self.dropout_rate = source.dropout_rate
         self.window: Optional[int] = None
         self.map_hook: Optional[MapHook] = None
+        self.map_edit: Optional[MapEdit] = None
         self.attn: Optional[Tensor] = None
 
     @property
@@ -243,6 +247,8 @@ class LeaderAttention(ReuseAttention):
         if self.empty:
             return self.linear_out.bias.expand_as(x), None
         maps = self.maps(x, pos_emb, mask)
+        if self.map_edit is not None:
+            maps = self.map_edit(dense(maps), mask)
         self.show(maps, mask)
         value = self.linear_v(x)
         maps = dropped(maps, self.dropout.p if self.training else 0.0).to(value.dtype)

@@ -57,10 +57,12 @@ class ConformerBlock(nn.Module):
         self.attention.window = state.window
         look = state.look
         self.attention.map_hook = None if look is None else lambda maps, mask: look(maps)
+        change = state.edit
+        self.attention.map_edit = None if change is None else lambda maps, mask: change(maps)
         try:
             x, maps = self.layer(state.x, state.positions, mask, state.maps)
         finally:
-            self.attention.map_hook = None
+            self.attention.map_hook = self.attention.map_edit = None
         return replace(state, x=x, maps=maps)
 
 

@@ -44,6 +44,9 @@ class Stack(nn.Module):
         map_hook: when set, called in every forward with each block's place in ``blocks``, its maps
             (B, H, T, T) after softmax and before dropout, and the valid frames (B,); see
             :func:`espnet_plugin.stacks.hooks.attention_maps`.
+        map_edit: when set, called likewise with the maps of each block that has its own, before
+            ``map_hook``; the maps that it returns take their place. See
+            :func:`espnet_plugin.stacks.map_edits.edited_maps`.
     """
 
     family: str
@@ -62,6 +65,8 @@ class Stack(nn.Module):
         self.windows: Tuple[Optional[int], ...] = (None,) * len(blocks)
         self.plans: Tuple[BlockPlan, ...] = ()
         self.map_hook: Any = None
+        self.state_hook: Any = None
+        self.map_edit: Any = None
 
     @property
     def plan(self) -> Optional[BlockPlan]:
@@ -131,10 +136,12 @@ class Stack(nn.Module):
         following = self.blocks[place + 1 : place + 2]
         state.keep_maps = any(follows(block) for block in following)
         state.window = self.windows[place]
-        state.look = None
-        if self.map_hook is not None:
-            lengths, hook = state.lengths, self.map_hook
+        state.look = state.edit = None
+        lengths, hook, change = state.lengths, self.map_hook, self.map_edit
+        if hook is not None:
             state.look = lambda maps: hook(place, maps, lengths)
+        if change is not None:
+            state.edit = lambda maps: change(place, maps, lengths)
         return self.blocks[place](state)
 
     # -- files ----------------------------------------------------------------------------

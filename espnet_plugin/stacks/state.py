@@ -11,6 +11,7 @@ from torch import Tensor
 from espnet_plugin.encoders.maps import Maps
 
 Look = Callable[[Tensor], None]
+Edit = Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -35,11 +36,14 @@ class State:
     """Whether the next block follows, so that this one must leave its map in ``maps``."""
     look: Optional[Look] = None
     """When set, the block calls it with its map (B, H, T, T), after softmax, before dropout."""
+    edit: Optional[Edit] = None
+    """When set, what it makes of the block's map (B, H, T, T), before ``look`` sees it, takes its
+    place; blocks that follow get that one."""
 
     @property
     def explicit(self) -> bool:
         """Whether somebody asks for this block's map."""
-        return self.keep_maps or self.look is not None
+        return self.keep_maps or self.look is not None or self.edit is not None
 
     @property
     def near(self) -> Optional[int]:

@@ -117,6 +117,8 @@ class SelfAttention(ValueAttention):
         if not state.explicit and self.heads:
             return self.join(self.attend(query, key, value, bias, state)), None
         maps = self.maps(query, key, bias, state)
+        if state.edit is not None:
+            maps = state.edit(dense(maps))
         if state.look is not None:
             state.look(dense(maps))
         maps = dropped(maps, self.dropout_rate if self.training else 0.0)
