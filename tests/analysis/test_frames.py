@@ -59,7 +59,8 @@ def _model(encoder: str, layer: str | None, frontend: str = "default", **stft: A
 
 def _seen(frame: torch.Tensor, samples: torch.Tensor) -> tuple[int, int]:
     """First and last of the samples that have an influence on a frame (D,)."""
-    (gradient,) = torch.autograd.grad((frame * torch.randn_like(frame)).sum(), samples, retain_graph=True)
+    weighed = (frame * torch.randn_like(frame)).sum()
+    (gradient,) = torch.autograd.grad(weighed, samples, retain_graph=True)
     where = gradient[0].nonzero().flatten()
     return int(where[0]), int(where[-1])
 
@@ -129,8 +130,14 @@ def test_sinc_convolutions_by_gradient() -> None:
 
 
 def test_a_hann_window_stands_for_a_multiple_of_its_hop() -> None:
-    for layer, shift, frames in (("linear", 160, 0), ("conv2d", 640, 3), ("conv2d1", 160, 2),
-                                 ("conv2d2", 320, 3), ("conv2d6", 960, 5), ("conv2d8", 1280, 7)):
+    for layer, shift, frames in (
+        ("linear", 160, 0),
+        ("conv2d", 640, 3),
+        ("conv2d1", 160, 2),
+        ("conv2d2", 320, 3),
+        ("conv2d6", 960, 5),
+        ("conv2d8", 1280, 7),
+    ):
         clock = clock_of(_model("conformer", layer))
         assert (clock.shift, clock.centre) == (shift, frames * 160), layer  # fmt: skip
 
