@@ -1,4 +1,4 @@
-"""The result of an attention analysis as plain values: what attention.json holds.
+"""attention.json: where its figures come from, and how to read it.
 
 The schema is documented in docs/analysis.md.
 """
@@ -6,19 +6,10 @@ The schema is documented in docs/analysis.md.
 from __future__ import annotations
 
 import json
-import platform
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict
 
-from espnet_plugin.analysis.attention import MEASURES
-from espnet_plugin.analysis.categories import categorise
-from espnet_plugin.analysis.run import AttentionPass
 from espnet_plugin.atomic import PathLike
-from espnet_plugin.compat import versions
-from espnet_plugin.stacks.experiment import Experiment
-from espnet_plugin.stacks.hooks import stack_in
-from espnet_plugin.version import __version__
 
 SCHEMA = "espnet_plugin/attention/2"
 
@@ -51,79 +42,6 @@ SOURCES: Dict[str, Dict[str, str]] = {
 
 class AnalysisError(ValueError):
     """An analysis file that cannot be used; the message is one line."""
-
-
-def build_report(
-    experiment: Experiment, data_dir: PathLike, rate: int, done: AttentionPass
-) -> Dict[str, Any]:
-    """The content of attention.json.
-
-    Args:
-        experiment: the model.
-        data_dir: the Kaldi directory.
-        rate: samples per second of its recordings.
-        done: the finished pass.
-    """
-    encoder = experiment.model.encoder
-    return {
-        "schema": SCHEMA,
-        "model": {
-            "directory": str(experiment.directory),
-            "checkpoint": experiment.checkpoint.resolve().name,
-            "encoder": experiment.args.encoder,
-            "family": _family(experiment),
-            "blocks": sum(map(len, done.groups)),
-            "parameters": sum(p.numel() for p in experiment.model.parameters()),
-            "encoder_parameters": sum(p.numel() for p in encoder.parameters()),
-        },
-        "data": {
-            "directory": str(data_dir),
-            "utterances": done.measures.utterances,
-            "seconds": done.samples / rate,
-            "frames": done.frames,
-        },
-        "environment": {
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "python": platform.python_version(),
-            "espnet_plugin": __version__,
-            **versions(),
-        },
-        "sources": SOURCES,
-        "groups": done.groups,
-        "blocks": _blocks(done),
-        "similarity": None if done.similarity is None else done.similarity_matrix(),
-    }
-
-
-def _family(experiment: Experiment) -> str:
-    """As in block plans."""
-    stack = stack_in(experiment.model.encoder)
-    if stack is not None:
-        return stack.family
-    return "transformer" if experiment.args.encoder == "transformer" else "conformer"
-
-
-def _blocks(done: AttentionPass) -> List[Dict[str, Any]]:
-    result = done.measures.result()
-    leaders = [group[0] for group in done.groups]
-    flat = {name: [float(v) for b in leaders for v in result[b][name]] for name in MEASURES}
-    category = iter(categorise(flat))
-    categories = {b: [next(category) for _ in result[b][MEASURES[0]]] for b in leaders}
-    blocks: List[Dict[str, Any]] = []
-    for group in done.groups:
-        leader = group[0]
-        for block in group:
-            heads = [
-                {
-                    "head": head,
-                    **{name: float(result[leader][name][head]) for name in MEASURES},
-                    "category": category_of,
-                }
-                for head, category_of in enumerate(categories[leader])
-            ]
-            shared: Optional[int] = None if block == leader else leader
-            blocks.append({"block": block, "shares_map_of": shared, "heads": heads})
-    return blocks
 
 
 def load_report(path: PathLike) -> Dict[str, Any]:

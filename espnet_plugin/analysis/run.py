@@ -1,135 +1,119 @@
-"""Measure the attention of a trained model over a data set, in one pass."""
+"""Run a model over a data set once, for all measures."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List
+from contextlib import ExitStack
+from typing import Any, Dict, List, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from espnet_plugin.analysis.accumulate import AttentionMeasures, MapSimilarity
+from espnet_plugin.analysis.measure import MAPS, STATES, Measure, Utterances
 from espnet_plugin.analysis.pieces import check_maps
+from espnet_plugin.analysis.subject import Subject
 from espnet_plugin.compat import TooShortUttError
 from espnet_plugin.stacks.batches import Batch
-from espnet_plugin.stacks.hooks import attention_maps, stack_in
-from espnet_plugin.stacks.stack import follows
+from espnet_plugin.stacks.hooks import attention_maps, hidden_states
 
 
-def map_groups(encoder: nn.Module) -> List[List[int]]:
-    """Which blocks of an encoder use one map: its ``groups``, or every block alone.
+class Pass:
+    """One pass over the data: each batch goes through the model once, whoever looks.
 
-    Blocks of a stack are counted by their place among those that are left; a mimic, which has no
-    map, is in no group.
-    """
-    stack = stack_in(encoder)
-    if stack is not None:
-        found: List[List[int]] = []
-        for place, block in enumerate(stack.blocks):
-            if follows(block):
-                found[-1].append(place)
-            elif getattr(block, "attention", None) is not None:
-                found.append([place])
-        return found
-    groups = getattr(encoder, "groups", None)
-    if groups is None:
-        return [[block] for block in range(len(encoder.encoders))]  # type: ignore[arg-type]
-    return [list(group) for group in groups]
-
-
-class AttentionPass:
-    """The measures of one pass over the data.
-
-    Blocks that reuse another's map are not measured again: see ``groups``.
+    Maps and hidden states are made only if a measure wants them; the maps of a block are freed
+    before the next block runs, unless a measure keeps them.
 
     Args:
-        model: an ``ESPnetASRModel`` in evaluation mode.
-        similarity: also compare the maps of all blocks; the maps of one batch are then kept
-            until its forward pass ends (leaders × B × H × T² numbers).
+        subject: the model, in evaluation mode.
+        measures: to be fed.
+        rate: samples per second of the recordings.
 
     Attributes:
-        groups: lists of blocks that use one map, the block it comes from first.
-        measures, similarity: what was accumulated; ``similarity`` may be None.
-        samples, frames: of the utterances so far, without padding; frames of the encoder.
+        utterances, samples, frames: seen so far, without padding; frames of the encoder.
     """
 
-    def __init__(self, model: Any, similarity: bool = True) -> None:
-        self.model = model
-        self.groups = map_groups(model.encoder)
-        self.measures = AttentionMeasures()
-        self.similarity = MapSimilarity() if similarity else None
-        self.samples = 0
-        self.frames = 0
+    def __init__(self, subject: Subject, measures: Sequence[Measure], rate: int) -> None:
+        self.subject, self.measures, self.rate = subject, list(measures), rate
+        self.utterances = self.samples = self.frames = 0
 
     @torch.inference_mode()
     def update(self, batch: Batch) -> None:
-        """Encode a batch and measure the maps.
+        """Encode a batch and show it to the measures.
 
         Args:
-            batch: utterance ids, speech (B, N), lengths (B,).
+            batch: utterance ids, speech (B, N), lengths (B,) in samples.
 
         Raises:
-            ValueError: the maps cannot be measured, or an utterance is too short for the
-                encoder; names the utterances.
+            ValueError: something cannot be measured, or an utterance is too short for the encoder;
+                names the utterances.
         """
-        names, speech, lengths = batch
-        device = next(self.model.parameters()).device
-        leaders = {group[0] for group in self.groups}
-        kept: Dict[int, torch.Tensor] = {}
-        frames = torch.zeros(0, dtype=torch.int64)
-
-        def look(block: int, maps: torch.Tensor, valid: torch.Tensor) -> None:
-            nonlocal frames
-            if block not in leaders:
-                return
-            frames = check_maps(maps, valid)
-            self.measures.update(block, maps, frames)
-            if self.similarity is not None:
-                kept[block] = maps
-
+        names, speech, samples = batch
         try:
-            with attention_maps(self.model.encoder, look):
-                self.model.encode(speech.to(device), lengths.to(device))
-            if self.similarity is not None:
-                if len({maps.shape[1] for maps in kept.values()}) > 1:
-                    raise ValueError(
-                        "blocks with different numbers of heads cannot be compared head by head; "
-                        "leave the similarity of maps out (--similarity false)"
-                    )
-                self.similarity.update([kept[block] for block in sorted(kept)], frames)
-        except (ValueError, TooShortUttError) as e:
-            reason = e.args[0] if e.args else e
-            raise ValueError(f"{', '.join(names)}: {reason}") from e
-        self.samples += int(lengths.sum())
+            frames = self._run(Utterances(names, samples, self.rate, speech))
+        except (ValueError, TooShortUttError) as error:
+            said = error.args[0] if error.args else error
+            said = str(said) if str(said).startswith(tuple(names)) else f"{_list(names)}: {said}"
+            raise ValueError(said) from error
+        self.utterances += len(names)
+        self.samples += int(samples.sum())
         self.frames += int(frames.sum())
 
-    def measure_all(self, batches: Iterable[Batch]) -> None:
-        """:meth:`update` with each batch."""
-        for batch in batches:
-            self.update(batch)
+    def _run(self, utterances: Utterances) -> Tensor:
+        for measure in self.measures:
+            measure.begin(utterances)
+        looking = [measure for measure in self.measures if MAPS in measure.wants]
+        leaders = set(self.subject.leaders)
+        states: List[Tensor] = []
 
-    def similarity_matrix(self) -> List[List[float]]:
-        """Similarity of all blocks, L × L; blocks of one group share a map and have 1.
+        def look(block: int, maps: Tensor, valid: Tensor) -> None:
+            if block in leaders and maps.shape[1]:
+                self._check(utterances.names, valid)
+                lengths = check_maps(maps, valid)
+                for measure in looking:
+                    measure.look(block, maps, lengths)
 
-        Raises:
-            ValueError: it was not asked for, or there was no utterance.
-        """
-        if self.similarity is None:
-            raise ValueError("the similarity of maps was not measured")
-        place = {block: n for n, group in enumerate(self.groups) for block in group}
-        order = [place[block] for block in sorted(place)]
-        return self.similarity.result()[order][:, order].tolist()
+        def keep(number: int, state: Tensor, valid: Tensor) -> None:
+            states.append(state)
+
+        with ExitStack() as hooks:
+            if looking:
+                hooks.enter_context(attention_maps(self.subject.encoder, look))
+            if any(STATES in measure.wants for measure in self.measures):
+                hooks.enter_context(hidden_states(self.subject.encoder, keep))
+            frames = self.subject.run(utterances.speech, utterances.samples)
+        self._check(utterances.names, frames)
+        for measure in self.measures:
+            measure.end(states if STATES in measure.wants else [], frames)
+        return frames
+
+    def _check(self, names: Sequence[str], frames: Tensor) -> None:
+        short = [name for name, count in zip(names, frames.tolist(), strict=True) if count < 1]
+        if short:
+            raise ValueError(f"{_list(short)}: too short for one frame of the encoder")
+
+    def merge(self, other: Pass) -> None:
+        """Add what another pass has seen of other utterances with the same model."""
+        for mine, theirs in zip(self.measures, other.measures, strict=True):
+            mine.merge(theirs)
+        self.utterances += other.utterances
+        self.samples += other.samples
+        self.frames += other.frames
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Everything that was measured."""
+        return {
+            "measures": {measure.name: measure.state_dict() for measure in self.measures},
+            "utterances": self.utterances,
+            "samples": self.samples,
+            "frames": self.frames,
+        }
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Replace everything by what :meth:`state_dict` gave."""
+        for measure in self.measures:
+            measure.load_state_dict(state["measures"][measure.name])
+        self.utterances, self.samples = int(state["utterances"]), int(state["samples"])
+        self.frames = int(state["frames"])
 
 
-@torch.inference_mode()
-def example_maps(model: Any, batch: Batch) -> List[torch.Tensor]:
-    """The maps of the first utterance of a batch: (H, T, T), float32, CPU, for each block."""
-    _, speech, lengths = batch
-    device = next(model.parameters()).device
-    maps: List[torch.Tensor] = []
-
-    def keep(block: int, block_maps: torch.Tensor, valid: torch.Tensor) -> None:
-        maps.append(block_maps[0].float().cpu().clone())
-
-    with attention_maps(model.encoder, keep):
-        model.encode(speech[:1, : int(lengths[0])].to(device), lengths[:1].to(device))
-    return maps
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)

@@ -61,20 +61,22 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
 def _diagnose(args: argparse.Namespace) -> Dict[str, Any]:
     import torch
 
-    from espnet_plugin.analysis.block_pattern import PATTERNS, BlockPatterns
+    from espnet_plugin.analysis.block_pattern import PATTERNS, Patterns
     from espnet_plugin.analysis.diagnosis import diagnose
+    from espnet_plugin.analysis.run import Pass
+    from espnet_plugin.analysis.subject import load_subject
     from espnet_plugin.atomic import write_json
     from espnet_plugin.progress import progress
     from espnet_plugin.stacks.batches import list_utterances, plan_batches, read_batch
-    from espnet_plugin.stacks.load import load_stack
 
     torch.set_num_threads(args.num_threads)
-    stack = load_stack(args.model, args.device)
-    done = BlockPatterns(stack)
-    batches = plan_batches(list_utterances(args.data_dir), args.batch_seconds)
-    for batch in progress(batches, "diagnose (batches)"):
-        done.update(read_batch(batch))
-    patterns = done.result()
+    subject = load_subject(args.model, device=args.device)
+    done = Patterns(subject.leaders)
+    utterances = list_utterances(args.data_dir, subject.rate)
+    run = Pass(subject, [done], utterances[0].rate)
+    for batch in progress(plan_batches(utterances, args.batch_seconds), "diagnose (batches)"):
+        run.update(read_batch(batch))
+    patterns = done.patterns()
     diagnosis = diagnose(patterns, args.labels, times=args.times, least=args.least)
     candidates = diagnosis.abnormal
     if len(candidates) < args.at_least:
@@ -92,8 +94,8 @@ def _diagnose(args: argparse.Namespace) -> Dict[str, Any]:
     found = {
         "schema": "espnet_plugin/diagnosis/1",
         "model": str(args.model),
-        "family": stack.family,
-        "stack_blocks": len(stack.blocks),
+        "family": subject.family,
+        "stack_blocks": subject.blocks,
         "data": {"directory": str(args.data_dir), "utterances": len(done.values()[0])},
         "rule": {"times": args.times, "least": args.least, "labels": list(args.labels)},
         "blocks": blocks,

@@ -1,4 +1,4 @@
-"""Batches of speech from a Kaldi directory, for analysis, decoding and benchmarks."""
+"""Batches of speech from a Kaldi directory or lhotse cuts, for analysis, decoding, benchmarks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
 
+import numpy as np
 import soundfile
 import torch
 
@@ -13,22 +14,41 @@ from espnet_plugin.atomic import PathLike
 
 
 class DataError(ValueError):
-    """A Kaldi directory or a recording that cannot be used; the message is one line."""
+    """A data set or a recording that cannot be used; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One recording of a Kaldi directory."""
+    """One recording of a Kaldi directory, or one cut."""
 
     utt_id: str
     path: Path
     samples: int
     rate: int
     """Samples per second."""
+    start: Optional[int] = None
+    """Of a cut: where it begins in the file; None: the file is the utterance."""
 
     @property
     def seconds(self) -> float:
         return self.samples / self.rate
+
+    def read(self) -> np.ndarray:
+        """The samples, float32 in [-1, 1].
+
+        Raises:
+            DataError: a recording that breaks off or cannot be decoded.
+        """
+        window = {} if self.start is None else {"start": self.start, "frames": self.samples}
+        try:
+            samples, _ = soundfile.read(str(self.path), dtype="float32", **window)
+        except (soundfile.LibsndfileError, OSError) as e:
+            raise DataError(f"{self.utt_id}: cannot read {self.path}: {e}") from None
+        if len(samples) != self.samples:
+            raise DataError(
+                f"{self.utt_id}: {self.path} breaks off: {len(samples)} of {self.samples} samples"
+            )
+        return samples
 
 
 Batch = Tuple[List[str], torch.Tensor, torch.Tensor]
@@ -72,16 +92,21 @@ def read_wav_scp(data_dir: PathLike) -> Dict[str, Path]:
 
 
 def list_utterances(data_dir: PathLike, rate: Optional[int] = None) -> List[Utterance]:
-    """The utterances of a Kaldi directory with their lengths, read from the file headers.
+    """The utterances of a data set with their lengths.
 
     Args:
-        data_dir: directory with wav.scp.
+        data_dir: Kaldi directory with wav.scp, whose files' headers are read; or a file of lhotse
+            cuts (see :func:`espnet_plugin.stacks.cuts.list_cuts`).
         rate: the samples per second that every recording must have, if given.
 
     Raises:
         DataError: as :func:`read_wav_scp`; a file that is no audio, is empty, has more than one
-            channel or another rate.
+            channel or another rate; cuts that cannot be used.
     """
+    if Path(data_dir).is_file():
+        from espnet_plugin.stacks.cuts import list_cuts
+
+        return list_cuts(data_dir, rate)
     utterances = []
     for utt_id, path in read_wav_scp(data_dir).items():
         try:
@@ -96,6 +121,26 @@ def list_utterances(data_dir: PathLike, rate: Optional[int] = None) -> List[Utte
             raise DataError(f"{utt_id}: {path} has {info.samplerate} samples/s, not {rate}")
         utterances.append(Utterance(utt_id, path, info.frames, info.samplerate))
     return utterances
+
+
+def read_labels(data_dir: PathLike, what: str) -> Dict[str, str]:
+    """The transcripts or speakers of a data set, by utterance.
+
+    Args:
+        data_dir: as for :func:`list_utterances`.
+        what: "text" (``text`` of a Kaldi directory, or the supervisions of cuts) or "speaker"
+            (``utt2spk``).
+
+    Raises:
+        DataError: there are none.
+    """
+    if Path(data_dir).is_file():
+        from espnet_plugin.stacks.cuts import label_cuts
+
+        return label_cuts(data_dir, what)
+    from espnet_plugin.data.kaldi import read_table
+
+    return read_table(Path(data_dir) / {"text": "text", "speaker": "utt2spk"}[what])
 
 
 def plan_batches(
@@ -136,16 +181,7 @@ def read_batch(batch: List[Utterance]) -> Batch:
     """
     speech = torch.zeros(len(batch), max(u.samples for u in batch))
     for row, utterance in zip(speech, batch, strict=True):
-        try:
-            samples, _ = soundfile.read(str(utterance.path), dtype="float32")
-        except (soundfile.LibsndfileError, OSError) as e:
-            raise DataError(f"{utterance.utt_id}: cannot read {utterance.path}: {e}") from None
-        if len(samples) != utterance.samples:
-            raise DataError(
-                f"{utterance.utt_id}: {utterance.path} breaks off: {len(samples)} of "
-                f"{utterance.samples} samples"
-            )
-        row[: len(samples)] = torch.from_numpy(samples)
+        row[: utterance.samples] = torch.from_numpy(utterance.read())
     lengths = torch.tensor([u.samples for u in batch], dtype=torch.int64)
     return [u.utt_id for u in batch], speech, lengths
 

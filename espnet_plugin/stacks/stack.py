@@ -47,6 +47,9 @@ class Stack(nn.Module):
         map_edit: when set, called likewise with the maps of each block that has its own, before
             ``map_hook``; the maps that it returns take their place. See
             :func:`espnet_plugin.stacks.map_edits.edited_maps`.
+        state_hook: when set, called in every forward with the number of each hidden state, the
+            state (B, T, D), zero on padding, and the valid frames (B,); see
+            :func:`espnet_plugin.stacks.hooks.hidden_states`.
     """
 
     family: str
@@ -142,7 +145,17 @@ class Stack(nn.Module):
             state.look = lambda maps: hook(place, maps, lengths)
         if change is not None:
             state.edit = lambda maps: change(place, maps, lengths)
-        return self.blocks[place](state)
+        if place == 0:
+            self._show(0, state)
+        state = self.blocks[place](state)
+        last = place == len(self.blocks) - 1
+        self._show(place + 1, state, last)
+        return state
+
+    def _show(self, number: int, state: State, finished: bool = False) -> None:
+        if self.state_hook is not None:
+            x = self.finish(state.x) if finished else state.x
+            self.state_hook(number, zero_padding(x, state.mask), state.lengths)
 
     # -- files ----------------------------------------------------------------------------
 
