@@ -113,7 +113,7 @@ Recordings: ${corpus_dir}. Training began with ${model:-a small stack, from noth
 EOF
     fi
     # shellcheck disable=SC2086
-    classify report --intro "${intro}" --out RESULTS.md --plot curves.png \
+    classify report --intro "${intro}" --out exp/RESULTS.md --plot exp/curves.png \
         $(printf 'exp/%s ' ${tasks})
 fi
 log "Finished, ${SECONDS} s after the start"
