@@ -1,48 +1,76 @@
 """Similarity of all pairs of a stack's hidden states, in one pass over the data.
 
 Source: Dorszewski et al., ICASSP 2025 (arXiv 2409.16302); the measures are those of
-:mod:`espnet_plugin.analysis.similarity`. Its samples were whole utterances of one length. Here they
-are the valid frames, which fits speech of any length [I], in minibatches: pieces of an
-utterance of at most :data:`PIECE` frames. Cosines are averaged over all frames, neighbours are
-looked for within a piece, and the unbiased HSIC of the pieces is summed before it is divided, so
-that CKA's estimate does not depend on their number (Nguyen, Raghu, Kornblith 2021).
+:mod:`espnet_plugin.analysis.similarity`, in float64. Its samples were whole utterances of one
+length. Here they are, for speech of any length [I], either the valid frames
+(:class:`BlockSimilarity`) or each utterance's mean over its frames (:class:`PooledSimilarity`).
+
+Frames are compared in pieces of an utterance of at most :data:`PIECE` frames: cosines are averaged
+over all frames, neighbours are looked for within a piece, and the HSIC of the pieces is summed
+before it is divided, so that unbiased CKA does not depend on their number (Nguyen, Raghu,
+Kornblith 2021).
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from typing import Any, Dict, List, Sequence
+from itertools import pairwise
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
+from espnet_plugin.analysis.pair_sums import LEAST, PairSums, pair_sums
 from espnet_plugin.analysis.pieces import Lengths
+from espnet_plugin.analysis.wide_sum import WideSum
 
 PIECE = 512
 """The most frames of a piece; its inner products are held for all states at once."""
-LEAST = 4
-"""The fewest frames for which unbiased HSIC is defined."""
+
+
+class Similarities(NamedTuple):
+    """The similarities of all pairs of S states, (S, S) float64 each."""
+
+    values: Dict[str, Tensor]
+    """``cosine``, ``linear_cka`` (unbiased), ``linear_cka_biased``, ``mutual_knn``. NaN only where
+    ``reasons`` has a line about it."""
+    sweep: Dict[int, Tensor]
+    """Mutual k-NN for each k."""
+    reasons: Dict[str, List[str]]
+    """By measure, why it has no value for some pairs."""
 
 
 class BlockSimilarity:
-    """Similarities of all pairs of states, mergeable over jobs.
+    """Similarities of all pairs of states over frames, mergeable over jobs.
 
-    A few numbers are kept for each utterance and pair, under the utterance's name; results are
-    exact sums over them, so any split into jobs gives the same bits.
+    Memory is a fixed number of exact sums for each pair (:class:`WideSum`) and the utterances'
+    names: any split into jobs gives the same bits.
 
     Args:
-        neighbours: k of mutual k-NN. A piece needs more frames than that.
+        neighbours: k of mutual k-NN; pieces with no more frames than that have no share in it.
+        sweep: further k.
 
     Attributes:
-        skipped: utterances with too few frames, with the number.
+        short: utterances with too few frames for k-NN or unbiased CKA, with the number.
     """
 
-    def __init__(self, neighbours: int = 10) -> None:
-        if neighbours < 1:
-            raise ValueError(f"neighbours must be 1 or above, not {neighbours}")
+    def __init__(self, neighbours: int = 10, sweep: Sequence[int] = ()) -> None:
         self.neighbours = neighbours
-        self.skipped: Dict[str, int] = {}
-        self._sums: Dict[str, Tensor] = {}
+        self.sweep = _all(neighbours, sweep)
+        self.short: Dict[str, int] = {}
+        self._names: Dict[str, int] = {}
+        self._sum: Optional[WideSum] = None
+
+    @property
+    def utterances(self) -> List[str]:
+        """Those that were compared."""
+        return sorted(self._names)
+
+    @property
+    def frames(self) -> int:
+        """How many valid frames they have."""
+        return sum(self._names.values())
 
     @torch.no_grad()
     def update(self, names: Sequence[str], states: Sequence[Tensor], lengths: Lengths) -> None:
@@ -55,24 +83,20 @@ class BlockSimilarity:
             lengths: (B,) valid frames.
 
         Raises:
-            ValueError: an utterance that was seen before; values that are not finite; a state
-                that is the same in all frames of a piece, whose CKA would be 0/0.
+            ValueError: an utterance that was seen before; values that are not finite.
         """
-        for row, (name, length) in enumerate(zip(names, _numbers(lengths), strict=True)):
-            if name in self._sums or name in self.skipped:
+        for row, (name, length) in enumerate(zip(names, map(int, lengths), strict=True)):
+            if name in self._names:
                 raise ValueError(f"{name}: its states were compared already")
+            _check(name, states, row, length)
+            for first, last in _cuts(length, max(*self.sweep, LEAST - 1)):
+                piece = torch.stack([state[row, first:last].double() for state in states])
+                found = _flat(pair_sums(piece, self.sweep))
+                self._sum = WideSum(found.shape) if self._sum is None else self._sum
+                self._sum.add(found)
+            self._names[name] = length
             if length <= max(self.neighbours, LEAST - 1):
-                self.skipped[name] = length
-                continue
-            whole = torch.stack([state[row, :length].double() for state in states])
-            if not bool(torch.isfinite(whole).all()):
-                raise ValueError(f"{name}: its hidden states are not finite")
-            pieces = _cut(whole, self.neighbours)
-            try:
-                found = [_compare(piece, self.neighbours) for piece in pieces]
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-            self._sums[name] = torch.stack(found).sum(dim=0)
+                self.short[name] = length
 
     def merge(self, other: BlockSimilarity) -> None:
         """Add what another has compared.
@@ -80,106 +104,234 @@ class BlockSimilarity:
         Raises:
             ValueError: it counts other neighbours, or has compared an utterance of ours.
         """
-        if other.neighbours != self.neighbours:
-            raise ValueError(f"{other.neighbours} neighbours cannot be added to {self.neighbours}")
-        both = {*self._sums, *self.skipped} & {*other._sums, *other.skipped}
-        if both:
-            raise ValueError(f"{sorted(both)[0]}: compared twice ({len(both)} of them)")
-        self._sums.update(other._sums)
-        self.skipped.update(other.skipped)
+        _check_merge(self, other, self._names, other._names)
+        self._names.update(other._names)
+        self.short.update(other.short)
+        if other._sum is not None:
+            self._sum = WideSum(other._sum.shape) if self._sum is None else self._sum
+            self._sum.merge(other._sum)
 
     def state_dict(self) -> Dict[str, Any]:
         """Everything; ``torch.save`` takes it."""
-        return {"neighbours": self.neighbours, "skipped": self.skipped, "sums": dict(self._sums)}
+        return {
+            "neighbours": self.neighbours,
+            "sweep": list(self.sweep),
+            "names": {name: self._names[name] for name in self.utterances},
+            "sum": {} if self._sum is None else self._sum.state_dict(),
+        }
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """Replace everything by what :meth:`state_dict` gave."""
-        self.neighbours = int(state["neighbours"])
-        self.skipped, self._sums = dict(state["skipped"]), dict(state["sums"])
+        self.neighbours, self.sweep = int(state["neighbours"]), tuple(state["sweep"])
+        self._names = dict(state["names"])
+        least = max(self.neighbours, LEAST - 1)
+        self.short = {name: length for name, length in self._names.items() if length <= least}
+        self._sum = WideSum.from_state_dict(state["sum"]) if state["sum"] else None
+
+    def measured(self) -> Similarities:
+        """All measures, with the reasons for those that have no value.
+
+        Raises:
+            ValueError: nothing was compared.
+        """
+        if self._sum is None:
+            raise ValueError("no hidden states were compared: there was no utterance")
+        return _similarities(self._sum.total(), self.neighbours, self.sweep)
+
+    def result(self) -> Dict[str, Tensor]:
+        """``values`` of :class:`Similarities`, all of them.
+
+        Raises:
+            ValueError: nothing was compared, or a value does not exist; says why.
+        """
+        return _whole(self.measured())
+
+
+class PooledSimilarity:
+    """Similarities of all pairs of states, a sample being an utterance's mean over its frames.
+
+    The means are kept, states × D × 8 bytes for each utterance; of more than ``most`` utterances
+    those whose names have the smallest hash, a choice that no split into jobs changes.
+
+    Args:
+        neighbours, sweep: as for :class:`BlockSimilarity`.
+        most: utterances that are kept.
+    """
+
+    short: Dict[str, int]
+    """Always empty: every utterance has a mean."""
+
+    def __init__(self, neighbours: int = 10, sweep: Sequence[int] = (), most: int = 1000) -> None:
+        self.neighbours = neighbours
+        self.sweep = _all(neighbours, sweep)
+        if most < 2:
+            raise ValueError(f"two utterances or more must be kept, not {most}")
+        self.most = most
+        self.short = {}
+        self._means: Dict[str, Tensor] = {}
+        self._names: Dict[str, int] = {}
 
     @property
     def utterances(self) -> List[str]:
-        """Those that were compared."""
-        return sorted(self._sums)
+        """Those that are compared."""
+        return sorted(self._means)
 
-    def result(self) -> Dict[str, Tensor]:
-        """(S, S) float64 each: ``cosine``, ``linear_cka``, ``linear_cka_biased``, ``mutual_knn``.
+    @property
+    def frames(self) -> int:
+        """How many valid frames they have."""
+        return sum(self._names[name] for name in self._means)
+
+    @torch.no_grad()
+    def update(self, names: Sequence[str], states: Sequence[Tensor], lengths: Lengths) -> None:
+        """Take in the states of a batch; see :meth:`BlockSimilarity.update`."""
+        for row, (name, length) in enumerate(zip(names, map(int, lengths), strict=True)):
+            if name in self._names:
+                raise ValueError(f"{name}: its states were compared already")
+            _check(name, states, row, length)
+            self._names[name] = length
+            means = [state[row, :length].double().mean(dim=0).cpu() for state in states]
+            self._means[name] = torch.stack(means)
+        self._cut()
+
+    def merge(self, other: PooledSimilarity) -> None:
+        """Add what another has taken in.
 
         Raises:
-            ValueError: nothing was compared; a pair without a frame in which both states have an
-                angle; an unbiased estimate of a norm that is not positive.
+            ValueError: as :meth:`BlockSimilarity.merge`; or it keeps another number.
         """
-        if not self._sums:
-            short = f" ({len(self.skipped)} have too few frames)" if self.skipped else ""
-            raise ValueError(f"no hidden states were compared: there was no utterance{short}")
-        total = _exact_sum([self._sums[name] for name in self.utterances])
-        cosine, angles, unbiased, biased, shared, frames = total
-        if not bool((angles > 0).all()):
-            raise ValueError("two states have no frame in which both have an angle")
+        _check_merge(self, other, self._names, other._names)
+        if self.most != other.most:
+            raise ValueError(f"{other.most} kept utterances cannot be added to {self.most}")
+        self._names.update(other._names)
+        self._means.update(other._means)
+        self._cut()
+
+    def _cut(self) -> None:
+        if len(self._means) > self.most:
+            for name in sorted(self._means, key=_rank)[self.most :]:
+                del self._means[name]
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Everything; ``torch.save`` takes it."""
+        names = self.utterances
         return {
-            "cosine": cosine / angles,
-            "linear_cka": _normalised(unbiased),
-            "linear_cka_biased": _normalised(biased),
-            "mutual_knn": shared / (self.neighbours * frames),
+            "neighbours": self.neighbours,
+            "sweep": list(self.sweep),
+            "most": self.most,
+            "names": {name: self._names[name] for name in sorted(self._names)},
+            "kept": names,
+            "means": torch.stack([self._means[name] for name in names]) if names else {},
         }
 
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Replace everything by what :meth:`state_dict` gave."""
+        self.neighbours, self.sweep = int(state["neighbours"]), tuple(state["sweep"])
+        self.most, self._names = int(state["most"]), dict(state["names"])
+        self._means = dict(zip(state["kept"], state["means"], strict=True))
 
-def _cut(whole: Tensor, neighbours: int) -> Sequence[Tensor]:
-    """(S, T, D) in pieces as equal as can be, of at most PIECE frames, or of as many as needed."""
-    least = max(neighbours + 1, LEAST)
-    count = max(1, min(math.ceil(whole.shape[1] / PIECE), whole.shape[1] // least))
-    return torch.tensor_split(whole, count, dim=1)
+    def measured(self) -> Similarities:
+        """As :meth:`BlockSimilarity.measured`."""
+        if not self._means:
+            raise ValueError("no hidden states were compared: there was no utterance")
+        samples = torch.stack([self._means[name] for name in self.utterances], dim=1)
+        found = _flat(pair_sums(samples, self.sweep))
+        return _similarities(found, self.neighbours, self.sweep, "utterances")
 
-
-def _compare(piece: Tensor, neighbours: int) -> Tensor:
-    """The sums of one piece (S, n, D): (6, S, S); see :meth:`BlockSimilarity.result`."""
-    states, count, _ = piece.shape
-    norms = piece.norm(dim=-1, keepdim=True)
-    there = (norms > 0).double().flatten(1)
-    unit = (piece / norms.clamp(min=torch.finfo(torch.float64).tiny)).flatten(1)
-
-    centred = piece - piece.mean(dim=1, keepdim=True)
-    constant = centred.abs().amax((1, 2)) <= 1e-12 * piece.abs().amax((1, 2))
-    if bool(constant.any()):
-        number = int(constant.nonzero()[0])
-        raise ValueError(f"state {number} is the same in all frames: its CKA is 0/0")
-    gram = centred @ centred.transpose(1, 2)
-    biased = gram.flatten(1) @ gram.flatten(1).T
-    diagonal = gram.diagonal(dim1=1, dim2=2)
-    rows = -diagonal  # of centred inner products without their diagonal
-    sums = rows.sum(dim=1)
-    unbiased = (
-        biased
-        - diagonal @ diagonal.T
-        + torch.outer(sums, sums) / ((count - 1) * (count - 2))
-        - 2 * (rows @ rows.T) / (count - 2)
-    ) / (count * (count - 3))
-
-    near = torch.zeros(gram.shape, dtype=torch.float32, device=gram.device)
-    products = piece @ piece.transpose(1, 2)
-    products.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
-    near.scatter_(2, products.topk(neighbours, dim=2).indices, 1.0)
-    flat = near.flatten(1)
-    shared = torch.stack([(flat * one).sum(dim=1, dtype=torch.float64) for one in flat])
-
-    frames = torch.full((states, states), float(count), dtype=torch.float64, device=piece.device)
-    found = (unit @ unit.T, there @ there.T, unbiased, biased / (count - 1) ** 2, shared, frames)
-    return torch.stack(found).cpu()
+    def result(self) -> Dict[str, Tensor]:
+        """As :meth:`BlockSimilarity.result`."""
+        return _whole(self.measured())
 
 
-def _exact_sum(values: Sequence[Tensor]) -> Tensor:
-    """The sum of tensors, rounded once, whatever their order."""
-    columns = torch.stack(list(values)).flatten(1).T.tolist()
-    total = torch.tensor([math.fsum(column) for column in columns], dtype=torch.float64)
-    return total.reshape(values[0].shape)
+def _similarities(
+    total: Tensor, neighbours: int, sweep: Sequence[int], samples: str = "frames"
+) -> Similarities:
+    count = len(sweep)
+    cosine, angles, unbiased, biased = total[:4]
+    shared, counted = total[4 : 4 + count], total[4 + count :]
+    states = range(len(cosine))
+    reasons: Dict[str, List[str]] = {}
+    if not bool((angles > 0).all()):
+        reasons["cosine"] = [f"two states have no {samples} in which both have an angle"]
+    for name, hsic in (("linear_cka", unbiased), ("linear_cka_biased", biased)):
+        for state in states:
+            if float(biased[state, state]) <= 0:
+                said = f"state {state} is the same in all {samples}, or there is one only: 0/0"
+            elif float(hsic[state, state]) <= 0:
+                said = (
+                    f"state {state}: the unbiased estimate of its norm is not positive; take more "
+                    "speech"
+                )
+            else:
+                continue
+            reasons.setdefault(name, []).append(said)
+    values = {
+        "cosine": cosine / angles,
+        "linear_cka": _normalised(unbiased),
+        "linear_cka_biased": _normalised(biased),
+    }
+    by_k = {}
+    for place, k in enumerate(sweep):
+        by_k[k] = shared[place] / (k * counted[place])
+        if bool(by_k[k].isnan().any()):
+            name = "mutual_knn" if k == neighbours else f"mutual_knn k={k}"
+            reasons[name] = [
+                f"for some states no piece of more than {k} {samples} in which they differ"
+            ]
+    values["mutual_knn"] = by_k[neighbours]
+    return Similarities(values, by_k, reasons)
 
 
 def _normalised(hsic: Tensor) -> Tensor:
     own = hsic.diagonal()
-    if not bool((own > 0).all()):
-        raise ValueError("the unbiased estimate of a norm is not positive: take more speech")
-    return hsic / torch.sqrt(torch.outer(own, own))
+    own = torch.where(own > 0, own, torch.full_like(own, math.nan)).sqrt()
+    return hsic / torch.outer(own, own)
 
 
-def _numbers(lengths: Lengths) -> List[int]:
-    return [int(length) for length in lengths]
+def _whole(found: Similarities) -> Dict[str, Tensor]:
+    for name, reasons in found.reasons.items():
+        if name in found.values:
+            raise ValueError(f"{name}: {reasons[0]}")
+    return found.values
+
+
+def _flat(sums: PairSums) -> Tensor:
+    return torch.cat([t.reshape(-1, *sums.cosine.shape) for t in sums])
+
+
+def _all(neighbours: int, sweep: Sequence[int]) -> Tuple[int, ...]:
+    every = (neighbours, *(k for k in sweep if k != neighbours))
+    for k in every:
+        if not 1 <= k <= PIECE // 2:
+            raise ValueError(f"neighbours must be from 1 to {PIECE // 2}, not {k}")
+    return tuple(sorted(set(every)))
+
+
+def _cuts(length: int, most: int) -> List[Tuple[int, int]]:
+    """Pieces as equal as can be, of at most PIECE frames; of more than ``most`` where that can be
+    had."""
+    count = max(1, min(math.ceil(length / PIECE), length // (most + 1)))
+    size, more = divmod(length, count)
+    ends = [n * size + min(n, more) for n in range(count + 1)]
+    return list(pairwise(ends))
+
+
+def _check(name: str, states: Sequence[Tensor], row: int, length: int) -> None:
+    if length < 1:
+        raise ValueError(f"{name}: has no frame")
+    for state in states:
+        if not bool(torch.isfinite(state[row, :length]).all()):
+            raise ValueError(f"{name}: its hidden states are not finite")
+
+
+def _check_merge(ours: Any, other: Any, names: Dict[str, int], others: Dict[str, int]) -> None:
+    if type(ours) is not type(other):
+        raise ValueError("similarities of frames and of utterances cannot be added")
+    if (other.neighbours, other.sweep) != (ours.neighbours, ours.sweep):
+        raise ValueError(f"{other.neighbours} neighbours cannot be added to {ours.neighbours}")
+    both = names.keys() & others.keys()
+    if both:
+        raise ValueError(f"{sorted(both)[0]}: compared twice ({len(both)} of them)")
+
+
+def _rank(name: str) -> Tuple[bytes, str]:
+    return hashlib.blake2b(name.encode(), digest_size=8).digest(), name

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from espnet_plugin.analysis import block_similarity
-from espnet_plugin.analysis.block_similarity import BlockSimilarity
+from espnet_plugin.analysis.block_similarity import BlockSimilarity, PooledSimilarity
 from espnet_plugin.analysis.similarity import cosine_similarity, linear_cka, mutual_knn
 
 MEASURES = ("cosine", "linear_cka", "linear_cka_biased", "mutual_knn")
@@ -110,15 +111,48 @@ def test_states_that_are_alike_have_one() -> None:
         assert torch.allclose(found[name], torch.ones(3, 3, dtype=torch.float64), atol=1e-9)
 
 
-def test_short_utterances_are_set_aside() -> None:
-    similarity = measured(
-        [(["a", "b"], states(0, 30, batch=2), [3, 30]), (["c"], states(1, 4), [0])]
-    )
-    assert similarity.skipped == {"a": 3, "c": 0} and similarity.utterances == ["b"]
-    with pytest.raises(ValueError, match=r"no utterance \(1 have too few frames\)"):
-        measured([(["c"], states(1, 4), [2])]).result()
+def test_short_utterances_have_a_share_in_what_they_allow() -> None:
+    values = states(0, 30, batch=2)
+    found = measured([(["a", "b"], values, [3, 30]), (["c"], states(1, 4), [1])])
+    assert found.short == {"a": 3, "c": 1}
+    assert found.utterances == ["a", "b", "c"] and found.frames == 34
+    alone = measured([(["b"], [value[1:] for value in values], [30])])
+    for name in ("linear_cka", "mutual_knn"):
+        assert torch.equal(found.result()[name], alone.result()[name])
+    x, y = values[0], values[2]
+    z = states(1, 4)
+    cosines = [
+        cosine_similarity(one[row, :length], other[row, :length]) * length
+        for one, other, row, length in ((x, y, 0, 3), (x, y, 1, 30), (z[0], z[2], 0, 1))
+    ]
+    assert float(found.result()["cosine"][0, 2]) == pytest.approx(sum(cosines) / 34, abs=1e-12)
+
+
+def test_one_frame_has_an_angle_and_nothing_else() -> None:
+    found = measured([(["c"], states(1, 4), [1])]).measured()
+    assert not bool(found.values["cosine"].isnan().any())
+    for name in ("linear_cka", "linear_cka_biased", "mutual_knn"):
+        assert bool(found.values[name].isnan().all()) and found.reasons[name]
+    with pytest.raises(ValueError, match="linear_cka: state 0 is the same in all frames"):
+        measured([(["c"], states(1, 4), [1])]).result()
     with pytest.raises(ValueError, match="there was no utterance$"):
         BlockSimilarity().result()
+
+
+def test_a_constant_state_has_reasons_and_the_others_their_values() -> None:
+    values = states(0, 30)
+    constant = torch.full_like(values[0], 1 / 3)
+    whole = measured([(["a"], [*values, constant], [30])]).measured()
+    alone = measured([(["a"], values, [30])]).result()
+    for name in MEASURES:
+        assert torch.allclose(whole.values[name][:3, :3], alone[name], atol=1e-12, rtol=0)
+    assert bool(whole.values["linear_cka"][3].isnan().all())
+    assert bool(whole.values["mutual_knn"][:, 3].isnan().all())
+    assert not bool(whole.values["cosine"].isnan().any())
+    assert whole.reasons["linear_cka_biased"] == [
+        "state 3 is the same in all frames, or there is one only: 0/0"
+    ]
+    assert list(whole.reasons["mutual_knn"]) and "cosine" not in whole.reasons
 
 
 def test_what_has_no_answer_is_named() -> None:
@@ -129,12 +163,80 @@ def test_what_has_no_answer_is_named() -> None:
         measured([(["a"], values, [30])]).merge(measured([(["a"], values, [30])]))
     with pytest.raises(ValueError, match="5 neighbours cannot be added to 3"):
         BlockSimilarity(3).merge(BlockSimilarity(5))
-    with pytest.raises(ValueError, match="a: state 1 is the same in all frames"):
-        measured([(["a"], [values[0], torch.ones_like(values[0])], [30])])
+    with pytest.raises(ValueError, match="of frames and of utterances"):
+        BlockSimilarity(3).merge(PooledSimilarity(3))
     with pytest.raises(ValueError, match="a: its hidden states are not finite"):
         measured([(["a"], [values[0], values[1] / 0], [30])])
-    with pytest.raises(ValueError, match="neighbours must be"):
+    with pytest.raises(ValueError, match="a: has no frame"):
+        measured([(["a"], values, [0])])
+    with pytest.raises(ValueError, match="neighbours must be from 1 to 256, not 0"):
         BlockSimilarity(0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 999), st.integers(2, 40), st.integers(1, 7), st.booleans())
+def test_a_sweep_of_neighbours(seed: int, frames: int, width: int, equal: bool) -> None:
+    """Each k as if it were alone; of equal neighbours the first."""
+    values = states(seed, frames, width=width)
+    if equal:  # whole numbers with mean 0: products are exact, and many are equal
+        values = [value.round() for value in values]
+        values = [torch.cat([value, -value], dim=1) for value in values]
+        frames *= 2
+    sweep = (1, 3, 10)
+    similarity = BlockSimilarity(3, sweep)
+    similarity.update(["a"], values, [frames])
+    found = similarity.measured()
+    for k in sweep:
+        if k >= frames:
+            assert bool(found.sweep[k].isnan().all())
+        else:
+            expected = mutual_knn(values[0][0], values[1][0], k)
+            assert float(found.sweep[k][0, 1]) == pytest.approx(expected, abs=1e-12)
+    if frames > 3:
+        assert torch.equal(found.values["mutual_knn"], found.sweep[3])
+
+
+def test_utterances_are_compared_by_their_means() -> None:
+    batches = [([f"u{i}"], [v.float() for v in states(i, 5 + i)], [4 + i]) for i in range(9)]
+    pooled = PooledSimilarity(3, (2,))
+    for names, values, lengths in batches:
+        pooled.update(names, values, lengths)
+    means = [
+        torch.stack([values[s][0, : 4 + i].double().mean(0) for i, (_, values, _) in rows])
+        for rows in [list(enumerate(batches))]
+        for s in range(3)
+    ]
+    found = pooled.measured()
+    for i, x in enumerate(means):
+        for j, y in enumerate(means):
+            expected = {
+                "cosine": cosine_similarity(x, y),
+                "linear_cka": linear_cka(x, y, unbiased=True),
+                "linear_cka_biased": linear_cka(x, y),
+                "mutual_knn": mutual_knn(x, y, 3),
+            }
+            for name, value in expected.items():
+                assert float(found.values[name][i, j]) == pytest.approx(value, abs=1e-9)
+            assert float(found.sweep[2][i, j]) == pytest.approx(mutual_knn(x, y, 2), abs=1e-12)
+
+
+def test_the_same_utterances_are_kept_in_any_split() -> None:
+    batches = [([f"u{i}"], states(i, 6), [6]) for i in range(12)]
+    whole, merged = PooledSimilarity(2, most=7), PooledSimilarity(2, most=7)
+    for batch in batches:
+        whole.update(*batch)
+    for part in (batches[7:], batches[:2], batches[2:7]):
+        found = PooledSimilarity(2, most=7)
+        for batch in part:
+            found.update(*batch)
+        loaded = PooledSimilarity()
+        loaded.load_state_dict(found.state_dict())
+        merged.merge(loaded)
+    assert len(whole.utterances) == 7 and merged.utterances == whole.utterances
+    for name in MEASURES:
+        assert torch.equal(merged.measured().values[name], whole.measured().values[name])
+    with pytest.raises(ValueError, match="u3: its states were compared already"):
+        whole.update(*batches[3])
 
 
 def test_frames_that_are_zero_have_no_angle() -> None:
@@ -144,3 +246,36 @@ def test_frames_that_are_zero_have_no_angle() -> None:
     found = measured([(["a"], [x, y], [30])]).result()["cosine"]
     assert float(found[0, 1]) == pytest.approx(cosine_similarity(x[0, 10:], y[0, 10:]), abs=1e-12)
     assert float(found[0, 0]) == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_states_in_float32_are_compared_in_float64(offset: float) -> None:
+    """To 1e-9 of the naive measures of the same numbers, far from the origin too."""
+    values = [(value + offset).float() for value in states(3, 90, width=24)]
+    found = measured([(["a"], values, [90])]).result()
+    x, y = values[0][0].numpy().astype(float), values[2][0].numpy().astype(float)
+    for name, expected in naive(x, y, 3).items():
+        assert float(found[name][0, 2]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def naive(x: np.ndarray, y: np.ndarray, k: int) -> dict:
+    count = len(x)
+    h = np.eye(count) - 1 / count
+    cosines, shared = [], 0
+    for i in range(count):
+        cosines.append(x[i] @ y[i] / np.sqrt((x[i] @ x[i]) * (y[i] @ y[i])))
+        near = [
+            set(sorted((j for j in range(count) if j != i), key=lambda j: -(v[i] @ v[j]))[:k])  # noqa: B023
+            for v in (x, y)
+        ]
+        shared += len(near[0] & near[1])
+    kx, ky = h @ x @ x.T @ h, h @ y @ y.T @ h
+    hsic = [
+        naive_hsic(*map(torch.from_numpy, p)) for p in ((h @ x, h @ y), (h @ x,) * 2, (h @ y,) * 2)
+    ]
+    return {
+        "cosine": np.mean(cosines),
+        "linear_cka": hsic[0] / math.sqrt(hsic[1] * hsic[2]),
+        "linear_cka_biased": (kx * ky).sum() / np.sqrt((kx**2).sum() * (ky**2).sum()),
+        "mutual_knn": shared / (k * count),
+    }
