@@ -52,6 +52,17 @@ class FrameClock:
         field = self.field + (kernel - 1) * self.shift
         return FrameClock(self.shift * stride, first + field // 2, field)
 
+    def finer(self, factor: int) -> FrameClock:
+        """The clock of each frame cut into ``factor`` equal parts, in their order.
+
+        Raises:
+            ValueError: the shift cannot be cut so.
+        """
+        if factor < 1 or self.shift % factor:
+            raise ValueError(f"a shift of {self.shift} samples cannot be cut into {factor}")
+        part = self.shift // factor
+        return FrameClock(part, self.centre - (self.shift - part) // 2)
+
 
 def clock_of(model: nn.Module) -> FrameClock:
     """The clock of the hidden frames of a model.
@@ -72,7 +83,7 @@ def clock_of(model: nn.Module) -> FrameClock:
     if isinstance(stack, ConformerStack):
         front, embedding = (stack if stack.takes == "waveform" else model), stack.embedding
     else:
-        encoder = getattr(model, "encoder", None)
+        encoder: Any = getattr(model, "encoder", None)
         if not hasattr(encoder, "embed"):
             raise ValueError(f"{_name(encoder or model)}: not known which samples its frames see")
         front, embedding = model, encoder.embed

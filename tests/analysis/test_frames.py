@@ -196,3 +196,14 @@ def test_a_model_whose_frames_are_anywhere_is_refused() -> None:
         clock_of(model)
     with pytest.raises(ValueError, match="at least 1 sample"):
         FrameClock(0, 0)
+
+
+def test_finer_frames_lie_evenly_around_their_frame() -> None:
+    clock = FrameClock(960, 720, 1839)
+    assert clock.finer(1).samples(9).tolist() == clock.samples(9).tolist()
+    parts = clock.finer(3).samples(9).reshape(3, 3)
+    assert parts[:, 1].tolist() == clock.samples(3).tolist()
+    assert parts[0].tolist() == [400, 720, 1040]
+    assert clock.finer(4).samples(4).tolist() == [360, 600, 840, 1080]  # 720 in the middle
+    with pytest.raises(ValueError, match="cannot be cut into 7"):
+        clock.finer(7)
