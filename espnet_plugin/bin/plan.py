@@ -16,9 +16,14 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from espnet_plugin.primitives import bound_primitives
+
+if TYPE_CHECKING:
+    from espnet_plugin.stacks.batches import Utterance
+    from espnet_plugin.surgery.budget.healed import Trial
+    from espnet_plugin.surgery.subject import Subject
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +135,22 @@ def get_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also uniform dropping, block influence, and every kind of edit alone",
     )
+    group.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        help="how far measured costs may be above the budget, as a share of it (0.01: 1 percent)",
+    )
+    group.add_argument(
+        "--finalists",
+        type=int,
+        help="so many of the best plans, and those of --compare, are healed for a short time; the "
+        "one with the least damage afterwards is written",
+    )
+    group.add_argument(
+        "--finalist_updates", type=int, default=60, help="updates of that healing (60)"
+    )
+    group.add_argument("--train_data_dir", help="Kaldi directory with wav.scp: speech to heal on")
     return parser
 
 
@@ -240,18 +261,35 @@ def _arms(args: argparse.Namespace) -> None:
 def _budget(args: argparse.Namespace) -> None:
     import torch
 
+    from espnet_plugin.surgery.budget.compare import compared_plans
     from espnet_plugin.surgery.budget.curve import curve_of, summary, write_curve
     from espnet_plugin.surgery.budget.goal import Budget
     from espnet_plugin.surgery.budget.latency import Clock
     from espnet_plugin.surgery.budget.measure import Measurer
-    from espnet_plugin.surgery.budget.propose import Options, compared_plans, propose
+    from espnet_plugin.surgery.budget.propose import Options, propose
     from espnet_plugin.surgery.subject import open_subject, split_utterances
 
     _needed(args, "out", "model", "data_dir")
+    if args.finalists is not None:
+        _needed(args, "train_data_dir")
+        if args.finalists < 1 or args.finalist_updates < 1:
+            raise ValueError("--finalists and --finalist_updates must be 1 or above")
+    elif args.train_data_dir is not None:
+        raise ValueError("--train_data_dir is of use with --finalists only")
     budget = Budget.parse(args.budget)
     torch.set_num_threads(args.num_threads)
     subject = open_subject(args.model, args.device)
     utterances, others, median = split_utterances(subject, args.data_dir, args.utterances or 24)
+    options = Options(
+        args.actions,
+        args.windows,
+        args.longest,
+        args.width,
+        args.compare,
+        args.tolerance,
+        args.finalists or 0,
+        None if args.finalists is None else _trial(args, subject, [*utterances, *others]),
+    )
     work = Path(args.work_dir or Path(args.out).parent)
     work.mkdir(parents=True, exist_ok=True)
     measurer = Measurer(
@@ -264,11 +302,7 @@ def _budget(args: argparse.Namespace) -> None:
         work / "measurements.jsonl",
         args.batch_seconds,
     )
-    found = propose(
-        measurer,
-        budget,
-        Options(args.actions, args.windows, args.longest, args.width, args.compare),
-    )
+    found = propose(measurer, budget, options)
     curve = curve_of(found)
     for path in write_curve(curve, work):
         logger.info("%s: written", path)
@@ -277,6 +311,23 @@ def _budget(args: argparse.Namespace) -> None:
         plan.save(work / "compare" / f"{name}.yaml")
     print(summary(curve), end="")
     logger.info("%s: written; %d plans were measured", args.out, len(curve["plans"]))
+
+
+def _trial(args: argparse.Namespace, subject: Subject, held_out: List[Utterance]) -> Trial:
+    """The healing of the finalists."""
+    from espnet_plugin.distill.settings import Settings
+    from espnet_plugin.surgery.budget.healed import Trial
+    from espnet_plugin.surgery.subject import utterances_of
+
+    speech = utterances_of(subject, args.train_data_dir)
+    both = sorted({u.utt_id for u in speech} & {u.utt_id for u in held_out})
+    if both:
+        raise ValueError(
+            f"{both[0]} is in --train_data_dir {args.train_data_dir} and in --data_dir "
+            f"{args.data_dir}: plans must be chosen by speech that they were not healed on"
+        )
+    settings = Settings(max_updates=args.finalist_updates, interval=args.finalist_updates)
+    return Trial(speech, settings, args.batch_seconds, args.seed)
 
 
 if __name__ == "__main__":

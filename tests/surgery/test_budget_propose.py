@@ -10,11 +10,12 @@ from budget_subjects import recordings, subject
 
 from espnet_plugin.stacks.batches import list_utterances
 from espnet_plugin.surgery.apply import apply_plan
+from espnet_plugin.surgery.budget.compare import compared_plans
 from espnet_plugin.surgery.budget.curve import curve_of, summary, write_curve
 from espnet_plugin.surgery.budget.goal import Budget
 from espnet_plugin.surgery.budget.latency import Clock, relative_times, speech_of
 from espnet_plugin.surgery.budget.measure import Measurer
-from espnet_plugin.surgery.budget.propose import BudgetError, Options, compared_plans, propose
+from espnet_plugin.surgery.budget.propose import BudgetError, Options, propose
 from espnet_plugin.surgery.plan import BlockPlan
 
 
@@ -151,7 +152,7 @@ def test_the_comparison_and_the_curve_are_written(tmp_path):
 def test_summary_of_block_speed_shows_the_blocks_too():
     row = {"plan": "k", "within": True, "speed": 1.6, "parameters": 1e6, "macs": 2e6,
            "damage": 0.1, "check_damage": None, "moves": ["1 drop"]}  # fmt: skip
-    curve = {"damage": "KL", "chosen": "k", "compared": {}, "plans": [row],
+    curve = {"damage": "KL", "healing": None, "chosen": "k", "compared": {}, "plans": [row],
              "budget": {"metric": "block_speed", "value": 2.0},
              "original": {"share_outside_blocks": 0.25}}  # fmt: skip
     _, _, head, line, chosen = summary(curve).splitlines()

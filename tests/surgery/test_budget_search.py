@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from espnet_plugin.surgery.actions import Drop, LocalAttention
-from espnet_plugin.surgery.budget.baselines import baselines, uniform
-from espnet_plugin.surgery.budget.moves import Move
+from espnet_plugin.surgery.budget.baselines import alone, fewer_blocks, uniform
+from espnet_plugin.surgery.budget.moves import Move, swapped, untouched
 from espnet_plugin.surgery.budget.search import Search
 
 BLOCKS = 5
@@ -101,12 +101,28 @@ def test_what_is_kept_of_a_uniformly_thinned_stack_lies_evenly():
         uniform(4, 4)
 
 
-def test_baselines_keep_to_their_freedom():
+def test_fewer_and_fewer_blocks_in_an_order_or_evenly():
+    assert [dropped(choice) for choice in fewer_blocks(5, [4, 3])] == [[], [4], [3, 4]]
+    evenly = fewer_blocks(5)
+    assert [dropped(choice) for choice in evenly] == [uniform(5, count) for count in range(5)]
+    assert all([move.first for move in choice] == list(range(5)) for choice in evenly)
+
+
+def test_one_kind_alone_keeps_to_its_freedom():
     search, _ = make()
-    ways = baselines(search, {"given": [4, 3, 2, 1]})
-    found = {name: way(GOAL) for name, way in ways.items()}
-    assert list(found) == ["uniform_drop", "given", "drop", "local_attention"]
-    assert dropped(found["given"]) == [3, 4]
-    assert dropped(found["uniform_drop"]) == uniform(BLOCKS, 2)
-    assert interacting(found["drop"]) == pytest.approx(0.6)  # not both of 1 and 2
-    assert search.cost(found["local_attention"]) == pytest.approx(0.75)  # all it can do
+    assert interacting(alone(search, "drop", GOAL)) == pytest.approx(0.6)  # not both of 1 and 2
+    windows = alone(search, "local_attention", GOAL)
+    assert search.cost(windows) == pytest.approx(0.75)  # all it can do
+    assert alone(search, "prune_heads", GOAL) is None
+
+
+def test_milder_moves_are_of_the_same_kind_and_place_and_save_less():
+    some = [Move(b, b, (LocalAttention(b, 8),)) for b in range(BLOCKS)]
+    wide = Move(0, 1, (LocalAttention(0, 8),))
+    costs = {**COSTS, **{m: -0.03 for m in some}, wide: -0.1}
+    search = Search(BLOCKS, costs, {m: 0.1 for m in costs}, interacting)
+    now = untouched(BLOCKS)
+    assert search.milder(swapped(now, LOCAL[1]), LOCAL[1]) == [swapped(now, some[1])]
+    assert search.milder(swapped(now, DROPS[2]), DROPS[2]) == []
+    within = search.milder(swapped(now, wide), wide)
+    assert set(within) == {swapped(now, m) for m in (LOCAL[0], LOCAL[1], some[0], some[1])}

@@ -11,11 +11,11 @@ from espnet_plugin.atomic import atomic_open, atomic_path, write_json
 from espnet_plugin.surgery.budget.damage import MEASURES
 from espnet_plugin.surgery.budget.goal import Budget
 from espnet_plugin.surgery.budget.moves import key_of
-from espnet_plugin.surgery.budget.propose import Proposal
+from espnet_plugin.surgery.budget.proposal import Proposal
 
 COLUMNS = (
     "plan", "origin", "moves", "predicted_cost", "time", "speed", "parameters", "macs",
-    "within", "predicted_damage", "damage", "check_damage",
+    "within", "predicted_damage", "damage", "check_damage", "healed_damage", "healed_check_damage",
 )  # fmt: skip
 """Of the table; those with ``cost`` and ``time`` are shares of the unedited stack's."""
 
@@ -24,8 +24,8 @@ def curve_of(found: Proposal) -> Dict[str, Any]:
     """Everything as plain values.
 
     ``plans`` has one row for each plan that was measured whole; its ``time`` (quartiles) and
-    ``speed`` only where it was timed whole. ``moves`` has one row for each move that saves
-    anything, measured alone.
+    ``speed`` only where it was timed whole, its ``healed_damage`` where it was healed.
+    ``moves`` has one row for each move that saves anything, measured alone.
     """
     search, measurer = found.search, found.measurer
     timed = found.budget.timed
@@ -37,6 +37,7 @@ def curve_of(found: Proposal) -> Dict[str, Any]:
     for choice in {**dict.fromkeys(important), **search.origins}:
         times = found.times.get(choice)
         size = measurer.sizes(choice)
+        healed, healed_check = found.healed.get(choice, (None, None))
         rows.append(
             {
                 "plan": key_of(choice),
@@ -51,12 +52,16 @@ def curve_of(found: Proposal) -> Dict[str, Any]:
                 "within": found.within(choice) if choice in found.times or not timed else None,
                 "damage": measurer.damage(choice),
                 "check_damage": measurer.check(choice) if choice in important else None,
+                "healed_damage": healed,
+                "healed_check_damage": healed_check,
             }
         )
     rows.sort(key=lambda row: (row["predicted_cost"], row["damage"], row["plan"]))
     return {
         "model": str(measurer.subject.path),
         "budget": asdict(found.budget),
+        "limit": found.limit,
+        "healing": None if found.trial is None else found.trial.description(),
         "damage": MEASURES[measurer.subject.experiment is not None],
         "conditions": measurer.conditions(),
         "original": {
@@ -123,6 +128,14 @@ def _trade_off(axes: Any, curve: Dict[str, Any]) -> None:
         [_gain(row, curve) for row in best], [_damage(row) for row in best],
         c="#0072B2", lw=1.2, label="least damage found",
     )  # fmt: skip
+    healed = [row for row in plans.values() if row["healed_damage"] is not None]
+    if healed:
+        axes.scatter(
+            [_gain(row, curve) for row in healed],
+            [_damage(row, "healed_damage") for row in healed],
+            s=30, facecolors="none", edgecolors="#CC79A7",
+            label=f"after {curve['healing']['max_updates']} updates of healing",
+        )  # fmt: skip
     for (name, key), mark in zip(curve["compared"].items(), _MARKS * 3, strict=False):
         row = plans[key]
         axes.scatter([_gain(row, curve)], [_damage(row)], s=48, marker=mark, label=name)
@@ -139,7 +152,8 @@ def _trade_off(axes: Any, curve: Dict[str, Any]) -> None:
     axes.set_ylabel("damage")
     axes.set_yscale("log")
     axes.legend(fontsize=7)
-    axes.set_title("Trade-off, nothing healed", fontsize=10)
+    what = "before and after a short healing" if healed else "nothing healed"
+    axes.set_title(f"Trade-off, {what}", fontsize=10)
 
 
 def _prediction(axes: Any, curve: Dict[str, Any]) -> None:
@@ -162,8 +176,8 @@ def _gain(row: Dict[str, Any], curve: Dict[str, Any]) -> float:
     return float(row[metric] / curve["original"][metric])
 
 
-def _damage(row: Dict[str, Any]) -> float:
-    return max(float(row["damage"]), _LEAST)
+def _damage(row: Dict[str, Any], which: str = "damage") -> float:
+    return max(float(row[which]), _LEAST)
 
 
 def summary(curve: Dict[str, Any]) -> str:
@@ -174,12 +188,16 @@ def summary(curve: Dict[str, Any]) -> str:
     speeds = ["times as fast"]
     if budget.metric == "block_speed":
         speeds = ["whole, times as fast", "blocks, times as fast"]
-    lines = [
-        f"damage: {curve['damage']}",
+    lines = [f"damage: {curve['damage']}"]
+    after = ""
+    if curve["healing"] is not None:
+        after = "| healed | on other speech "
+        lines.append(f"healed: the same after {curve['healing']['max_updates']} updates of healing")
+    lines += [
         "",
         f"| plan | in budget | {' | '.join(speeds)} | parameters (M) | MMAC | damage "
-        "| on other speech | moves |",
-        "|---" * (7 + len(speeds)) + "|",
+        f"| on other speech {after}| moves |",
+        "|---" * (7 + len(speeds) + (2 if after else 0)) + "|",
     ]
     for name, key in names.items():
         row = plans[key]
@@ -188,10 +206,12 @@ def summary(curve: Dict[str, Any]) -> str:
             outside = curve["original"]["share_outside_blocks"]
             values.append(row["speed"] and budget.reached(1 / row["speed"], outside))
         fast = " | ".join("–" if value is None else f"{value:.2f}" for value in values)
-        check = "–" if row["check_damage"] is None else f"{row['check_damage']:.4f}"
+        damages = [row["damage"], row["check_damage"]]
+        damages += [row["healed_damage"], row["healed_check_damage"]] if after else []
+        harm = " | ".join("–" if value is None else f"{value:.4f}" for value in damages)
         lines.append(
             f"| {name} | {'yes' if row['within'] else 'no'} | {fast} "
             f"| {row['parameters'] / 1e6:.3f} | {row['macs'] / 1e6:.0f} "
-            f"| {row['damage']:.4f} | {check} | {'; '.join(row['moves']) or 'none'} |"
+            f"| {harm} | {'; '.join(row['moves']) or 'none'} |"
         )
     return "\n".join(lines) + "\n"

@@ -17,6 +17,7 @@ from espnet_plugin.stacks.batches import Utterance
 from espnet_plugin.stacks.stack import Stack
 from espnet_plugin.surgery.apply import apply_plan
 from espnet_plugin.surgery.budget.damage import Damage, first_touched
+from espnet_plugin.surgery.budget.healed import Trial, healed_edit
 from espnet_plugin.surgery.budget.latency import (
     Clock,
     outside_blocks,
@@ -100,15 +101,32 @@ class Measurer:
     def _damage(self, what: str, utterances: List[Utterance], choice: Sequence[Move]) -> float:
         key = key_of(choice)
         if key not in self._of(what):
-            if what not in self._damages:
-                self._damages[what] = Damage(self.subject, utterances, self._batch_seconds)
             actions = [action for move in choice for action in move.actions]
             edited = shared_edit(self.stack, plan_of(choice, self.subject.description))
-            value = max(0.0, self._damages[what](edited, first_touched(actions)))
-            if value != value:
-                raise ValueError(f"{self.subject.path}: the damage of an edit is not a number")
+            value = self._damage_of(what, utterances, edited, first_touched(actions))
             self._note(what, key, value)
         return float(self._of(what)[key])
+
+    def _damage_of(
+        self, what: str, utterances: List[Utterance], edited: Stack, first: int = 0
+    ) -> float:
+        if what not in self._damages:
+            self._damages[what] = Damage(self.subject, utterances, self._batch_seconds)
+        value = max(0.0, self._damages[what](edited, first))
+        if value != value:
+            raise ValueError(f"{self.subject.path}: the damage of an edit is not a number")
+        return value
+
+    def healed(self, choice: Sequence[Move], trial: Trial) -> Tuple[float, Optional[float]]:
+        """Damage after a short healing: on the utterances of the search, and on the others."""
+        key = f"{key_of(choice)} {trial.key()}"
+        if key not in self._of("healed"):
+            student = healed_edit(self.subject, plan_of(choice, self.subject.description), trial)
+            check = self._damage_of("check", self.others, student) if self.others else None
+            damage = self._damage_of("damage", self.utterances, student)
+            self._note("healed", key, [damage, check])
+        damage, check = self._of("healed")[key]
+        return float(damage), check
 
     # -- sizes and times ----------------------------------------------------------------------
 

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence
 
-from espnet_plugin.analysis.pruning_order import pruning_order
 from espnet_plugin.progress import progress
-from espnet_plugin.surgery.budget.baselines import baselines
+from espnet_plugin.surgery.budget.baselines import fewer_blocks
 from espnet_plugin.surgery.budget.candidates import KINDS, candidates
+from espnet_plugin.surgery.budget.compare import compare
 from espnet_plugin.surgery.budget.goal import Budget
-from espnet_plugin.surgery.budget.measure import Measurer, Times
-from espnet_plugin.surgery.budget.moves import Choice, Move, allowed, plan_of
+from espnet_plugin.surgery.budget.healed import Trial
+from espnet_plugin.surgery.budget.measure import Measurer
+from espnet_plugin.surgery.budget.moves import Choice, Move, allowed
+from espnet_plugin.surgery.budget.proposal import AGREED, FINALISTS, Proposal, give_back
 from espnet_plugin.surgery.budget.search import Search
-from espnet_plugin.surgery.orders import measure_similarities
-from espnet_plugin.surgery.plan import BlockPlan
 
 logger = logging.getLogger(__name__)
 
-FINALISTS = 6
-"""Plans of least damage whose time is taken whole."""
 LOOKS = 4
 """Searches at most, each for less than the one before."""
-AGREED = 0.02
-"""How far the times of whole plans may be, together, from what their moves add up to."""
 CURVE = 8
 """Points of the additive frontier that are measured, over the whole range of costs."""
 
@@ -41,6 +37,15 @@ class Options:
         kinds, windows, longest: see :func:`candidates`.
         width: plans that are measured at each step of the search.
         compare: measure plans of less freedom too, and begin the search from them as well.
+        tolerance: how far the measured cost of a plan may be above the budget, as a share of it;
+            times are not exact.
+        finalists: plans whose damage is measured after a short healing too, by which the last
+            choice is made; 0: by the damage of the edits themselves. Those of ``compare``, which
+            is on then, come on top.
+        trial: that healing.
+
+    Raises:
+        ValueError: numbers that make no sense; finalists without a healing.
     """
 
     kinds: Sequence[str] = KINDS
@@ -48,33 +53,15 @@ class Options:
     longest: int = 4
     width: int = 8
     compare: bool = False
+    tolerance: float = 0.0
+    finalists: int = 0
+    trial: Optional[Trial] = None
 
-
-@dataclass
-class Proposal:
-    """A plan and all that was measured on the way.
-
-    Attributes:
-        plan: of least measured damage within the budget, with the figures.
-        choice: the same.
-        search: every plan that was measured, and the moves.
-        times: of plans that were timed whole; quartiles, as shares of the unedited stack's.
-        named: plans of less freedom, by name.
-        limit: the most that a plan may cost, as a share of the unedited stack's cost.
-    """
-
-    budget: Budget
-    plan: BlockPlan
-    choice: Choice
-    search: Search
-    measurer: Measurer
-    times: Dict[Choice, Times] = field(default_factory=dict)
-    named: Dict[str, Choice] = field(default_factory=dict)
-    limit: float = 1.0
-
-    def within(self, choice: Choice) -> bool:
-        """Whether the measured cost of a whole plan is within the budget."""
-        return _cost(self, choice) <= self.limit
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance < 0.5:
+            raise ValueError(f"the tolerance is from 0 to less than 0.5, not {self.tolerance:g}")
+        if self.finalists < 0 or (self.finalists > 0) != (self.trial is not None):
+            raise ValueError("finalists, 1 or more, need a healing, and a healing finalists")
 
 
 def propose(measurer: Measurer, budget: Budget, options: Optional[Options] = None) -> Proposal:
@@ -87,50 +74,50 @@ def propose(measurer: Measurer, budget: Budget, options: Optional[Options] = Non
     3. The best are timed whole. Where moves save more or less in a whole plan than by themselves,
        or the best plan misses the budget, the search goes on with what was learnt.
     4. Moves of the best plan are undone for as long as it stays within the budget.
+    5. With finalists, they are healed alike, and the one with the least damage afterwards is taken.
 
     Raises:
         BudgetError: it cannot be met; the message says what can be reached.
     """
     options = options or Options()
-    blocks = len(measurer.stack.blocks)
     outside = measurer.original_time()[1] if budget.timed else 0.0
-    limit = budget.cost(outside)
     costs, damages = candidates(measurer, budget, options.kinds, options.windows, options.longest)
     search = Search(
-        blocks,
+        len(measurer.stack.blocks),
         costs,
         damages,
         measurer.damage,
         lambda choice: allowed(measurer.stack, choice),
         options.width,
     )
-    found = Proposal(budget, plan_of((), measurer.subject.description), (), search, measurer)
-    if budget.timed:
-        thinned = baselines(search, {}).get("uniform_drop")
-        if thinned is not None:
-            found.times.update(measurer.times(thinned(share) for share in (limit, 0.0)))
-            _calibrate(found)
-    if options.compare:
-        found.named = _compare(found, limit)
-    found.limit = goal = limit
+    limit = budget.cost(outside) * (1 + options.tolerance)
+    found = Proposal(budget, search, measurer, limit)
+    if budget.timed and any(move.kind == "drop" for move in costs):
+        thinned = fewer_blocks(search.blocks)
+        found.time(
+            [next((c for c in thinned if search.cost(c) <= limit), thinned[-1]), thinned[-1]]
+        )
+        _calibrate(found)
+    if options.compare or options.finalists:
+        found.named = compare(found)
+    goal = limit
     for _ in range(LOOKS):
         _look(found, goal)
-        best = _best(found, goal)
-        if budget.timed:
-            found.times.update(measurer.times(best))
+        best = found.best(goal, max(FINALISTS, options.finalists))
+        found.time(best)
         factor = _calibrate(found)
-        if best and abs(factor - 1) <= AGREED and _cost(found, best[0]) <= limit:
+        if best and abs(factor - 1) <= AGREED and found.within(best[0]):
             break
         if best and abs(factor - 1) <= AGREED:
-            goal *= min(limit / _cost(found, best[0]), 0.998)
+            goal *= min(limit / found.cost(best[0]), 0.998)
         logger.info("moves save %.3f times what was predicted; looking below %.4f", factor, goal)
-    within = [c for c in _known(found) if _cost(found, c) <= limit]
-    if not within:
+    if not found.met():
         raise _unreachable(found, outside)
-    found.choice = min(within, key=lambda c: (measurer.damage(c), _cost(found, c)))
-    _give_back(found)
+    found.choice = give_back(found, found.met(1)[0])
+    if options.trial is not None:
+        _heal(found, options.finalists, options.trial)
     _curve(found)
-    found.plan = plan_of(found.choice, measurer.subject.description, _because(found))
+    found.because = _because(found)
     return found
 
 
@@ -139,7 +126,7 @@ def _look(found: Proposal, goal: float) -> None:
     search = found.search
     first, path = search.additive(goal), search.greedy(goal)
     begin = [first, search.additive(goal, fresh=True), *path[-1:], *found.named.values()]
-    begin += _best(found, goal)
+    begin += found.best(goal)
     within = {
         choice: search.measured(choice, "additive")
         for choice in begin
@@ -149,36 +136,17 @@ def _look(found: Proposal, goal: float) -> None:
         search.improve(choice, goal)
 
 
-def _compare(found: Proposal, limit: float) -> Dict[str, Choice]:
-    """Plans of less freedom within the limit, measured; the cheapest where there is none."""
-    named: Dict[str, Choice] = {}
-    for name, way in baselines(found.search, _orders(found)).items():
-        goal = limit
-        for _ in range(LOOKS):
-            choice = way(goal)
-            if found.budget.timed:
-                found.times.update(found.measurer.times([choice]))
-            if _cost(found, choice) <= limit or named.get(name) == choice:
-                break
-            named[name] = choice
-            goal *= min(limit / _cost(found, choice), 0.998)
-        named[name] = choice
-        found.search.measured(choice, name)
-    return named
+def _heal(found: Proposal, count: int, trial: Trial) -> None:
+    """Choose by the damage after a short healing: among the best, and all that are compared.
 
-
-def _orders(found: Proposal) -> Dict[str, Sequence[int]]:
-    """Pruning orders to compare with, where blocks may be dropped."""
-    if not any(move.kind == "drop" for move in found.search.costs):
-        return {}
-    stack, speech = found.measurer.stack, found.measurer.utterances
-    cosine = measure_similarities(stack, speech, neighbours=1)["cosine"]
-    return {"block_influence": pruning_order("block_influence", len(stack.blocks), cosine)}
-
-
-def _known(found: Proposal) -> List[Choice]:
-    """Plans whose cost is measured, or can be without time."""
-    return list(found.times if found.budget.timed else found.search.origins)
+    Those outside the budget are healed too, to be compared, but not chosen.
+    """
+    found.trial = trial
+    entering = dict.fromkeys([found.choice, *found.met(count), *found.named.values()])
+    for choice in progress(list(entering), "finalists healed"):
+        found.healed[choice] = found.measurer.healed(choice, trial)
+    met: List[Choice] = [choice for choice in found.healed if found.within(choice)]
+    found.choice = min(met, key=lambda choice: (found.healed[choice][0], found.cost(choice)))
 
 
 def _calibrate(found: Proposal) -> float:
@@ -201,40 +169,6 @@ def _calibrate(found: Proposal) -> float:
     return factor
 
 
-def _give_back(found: Proposal) -> None:
-    """Undo moves of the chosen plan for as long as it stays within the limit, measured whole."""
-    search, measurer = found.search, found.measurer
-    while True:
-        without = {
-            choice: search.measured(choice, "without a move")
-            for move in found.choice
-            if move.actions
-            for choice in [search.undone(found.choice, move)]
-        }
-        milder = [c for c in without if without[c] < measurer.damage(found.choice)]
-        if found.budget.timed:
-            found.times.update(measurer.times(milder))
-        milder = [choice for choice in milder if found.within(choice)]
-        if not milder:
-            return
-        found.choice = min(milder, key=lambda choice: without[choice])
-
-
-def _best(found: Proposal, goal: float) -> List[Choice]:
-    """The plans of least damage that should be within ``goal``, best first."""
-    search, measurer = found.search, found.measurer
-    within = [choice for choice in search.origins if search.cost(choice) <= goal]
-    return sorted(within, key=lambda c: (measurer.damage(c), search.cost(c)))[:FINALISTS]
-
-
-def _cost(found: Proposal, choice: Choice) -> float:
-    """Of the whole plan, measured."""
-    if found.budget.timed:
-        return found.times[choice][1]
-    which = ("parameters", "macs").index(found.budget.metric)
-    return found.measurer.sizes(choice)[which] / found.measurer.sizes(())[which]
-
-
 def _curve(found: Proposal) -> None:
     """Measure plans over the whole range of costs."""
     points = found.search.points()
@@ -242,8 +176,7 @@ def _curve(found: Proposal) -> None:
     chosen = [points[i].choice for i in sorted(some)]
     for choice in progress(chosen, "damage of the curve"):
         found.search.measured(choice, "additive")
-    if found.budget.timed:
-        found.times.update(found.measurer.times(chosen))
+    found.time(chosen)
 
 
 def _because(found: Proposal) -> Dict[Move, str]:
@@ -251,36 +184,26 @@ def _because(found: Proposal) -> Dict[Move, str]:
     what = "time" if found.budget.timed else found.budget.metric
     whole = measurer.damage(found.choice)
     unit = "nats/frame" if measurer.subject.experiment is not None else "1-cosine"
+    healed = ""
+    if found.trial is not None:
+        updates = found.trial.settings.max_updates
+        healed = f"; of the plan {found.healed[found.choice][0]:.4f} after {updates} updates"
     lines = {}
     for move in found.choice:
         without = search.measured(search.undone(found.choice, move), "without a move")
         lines[move] = (
             f"{move}: saves {-100 * search.costs.get(move, 0.0):.1f} % of the {what}; damage alone "
             f"{search.damages.get(move, 0.0):.4f}, of the plan {whole:.4f}, without this "
-            f"{without:.4f} ({unit}, measured on {len(measurer.utterances)} utterances) [I]"
+            f"{without:.4f} ({unit}, measured on {len(measurer.utterances)} utterances){healed} [I]"
         )
     return lines
 
 
-def compared_plans(found: Proposal) -> Dict[str, BlockPlan]:
-    """The plans of less freedom that are within the budget; the others below ``short/``."""
-    plans = {}
-    for name, choice in found.named.items():
-        damage = found.measurer.damage(choice)
-        met = "within" if found.within(choice) else "NOT within"
-        line = f"as compared with a plan for {found.budget} ({met} it); damage {damage:.4f} [I]"
-        lines = {move: f"{move}: {name}, {line}" for move in choice}
-        plan = plan_of(choice, found.measurer.subject.description, lines)
-        plans[name if found.within(choice) else f"short/{name}"] = plan
-    return plans
-
-
 def _unreachable(found: Proposal, outside: float) -> BudgetError:
-    search, measurer, budget = found.search, found.measurer, found.budget
+    search, budget = found.search, found.budget
     cheapest = search.cheapest()
-    if budget.timed:
-        found.times.update(measurer.times([cheapest]))
-    reached = budget.reached(_cost(found, cheapest), outside)
+    found.time([cheapest])
+    reached = budget.reached(found.cost(cheapest), outside)
     also = f"; {100 * outside:.0f} % of the time is spent outside the blocks" if outside else ""
     moves = ", ".join(str(move) for move in cheapest if move.actions) or "nothing"
     return BudgetError(

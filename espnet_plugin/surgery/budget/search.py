@@ -175,6 +175,18 @@ class Search:
             choice = swapped(choice, Move(block, block))
         return choice
 
+    def milder(self, choice: Choice, move: Move) -> List[Choice]:
+        """``choice`` with moves of the same kind in the place of ``move`` that save less."""
+        kept = self.undone(choice, move)
+        others = [
+            other
+            for other in self.costs
+            if other.kind == move.kind
+            and (move.first <= other.first and other.last <= move.last)
+            and self.costs[other] > self.costs.get(move, 0.0)
+        ]
+        return [then for other in others if self._possible(then := swapped(kept, other))]
+
     def _neighbours(self, choice: Choice, goal: float) -> List[Choice]:
         """The most promising plans one or two changes away, best first."""
         kept = [m for block in range(self.blocks) for m in [Move(block, block)] if m not in choice]
