@@ -11,13 +11,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Union
 
 import torch
 
-from espnet_plugin.analysis.block_similarity import BlockSimilarity
+from espnet_plugin.analysis.block_similarity import BlockSimilarity, PooledSimilarity
 from espnet_plugin.analysis.pruning_order import SIMILARITY, pruning_order
-from espnet_plugin.analysis.similarity import cosine_similarity, linear_cka, mutual_knn
 from espnet_plugin.atomic import PathLike, write_json
 from espnet_plugin.progress import progress
 from espnet_plugin.stacks.batches import Utterance, plan_batches, read_batch
@@ -101,38 +100,22 @@ def measure_similarities(
     """
     if samples not in SAMPLES:
         raise ValueError(f"samples must be one of {', '.join(SAMPLES)}, not {samples!r}")
+    least = max(neighbours + 1, 4)
+    if samples == "utterances" and len(utterances) < least:
+        raise ValueError(
+            f"{len(utterances)} utterances are too few for {neighbours} neighbours: give {least}, "
+            "or fewer neighbours, or compare frames"
+        )
     device = next(stack.parameters()).device
-    by_frame = BlockSimilarity(neighbours)
-    means: List[torch.Tensor] = []
+    found: Union[BlockSimilarity, PooledSimilarity] = BlockSimilarity(neighbours)
+    if samples == "utterances":
+        found = PooledSimilarity(neighbours, most=len(utterances))
     for batch in progress(plan_batches(list(utterances), batch_seconds), "states (batches)"):
         names, speech, lengths = read_batch(batch)
         hidden, frames = stack(speech.to(device), lengths.to(device))
-        if samples == "frames":
-            by_frame.update(names, hidden, frames)
-        else:  # padded frames are zero
-            sums = torch.stack([state.double().sum(1) for state in hidden], 1)
-            means.append((sums / frames[:, None, None]).cpu())
-    if samples == "frames":
-        result = by_frame.result()
-        return {key: result[key].tolist() for key in _KEYS.values()}
-    return _pairs(torch.cat(means), neighbours)
-
-
-def _pairs(means: torch.Tensor, neighbours: int) -> Dict[str, List[List[float]]]:
-    """(N, S, D) to the measures of all pairs of states."""
-    least = max(neighbours + 1, 4)
-    if len(means) < least:
-        raise ValueError(
-            f"{len(means)} utterances are too few for {neighbours} neighbours: give {least}, or "
-            "fewer neighbours, or compare frames"
-        )
-    states = means.unbind(1)
-    measures: Dict[str, Any] = {
-        "cosine": cosine_similarity,
-        "linear_cka": lambda x, y: linear_cka(x, y, unbiased=True),
-        "mutual_knn": lambda x, y: mutual_knn(x, y, neighbours),
-    }
-    return {key: [[one(x, y) for y in states] for x in states] for key, one in measures.items()}
+        found.update(names, hidden, frames)
+    result = found.result()
+    return {key: result[key].tolist() for key in _KEYS.values()}
 
 
 def order_plan(
