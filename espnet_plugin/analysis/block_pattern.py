@@ -45,7 +45,7 @@ class Pattern(NamedTuple):
 
 def make(context: Context) -> Patterns:
     """The measure ``patterns`` of a model."""
-    return Patterns(context.encoder.leaders)
+    return Patterns(context.encoder.leaders, seed=context.options.get("seed", 0))
 
 
 class Patterns:

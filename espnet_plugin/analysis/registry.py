@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Dict, List, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence
 
-from espnet_plugin.analysis.measure import Context, Measure
+if TYPE_CHECKING:
+    from espnet_plugin.analysis.measure import Context, Measure
 
 
 class Entry(NamedTuple):

@@ -1,45 +1,82 @@
-"""Measure the attention of a trained model over a data set: attention.json and figures."""
+"""Measure what the heads and blocks of a speech encoder do, over a data set.
+
+::
+
+    python -m espnet_plugin.bin.analyze --model exp/asr --data dump/raw/test --out exp/asr/analysis
+    python -m espnet_plugin.bin.analyze --model wav2vec_small.pt --data data/test_cuts.jsonl.gz \\
+        --measures attention patterns --out analysis
+    for n in 1 2 3 4; do
+        python -m espnet_plugin.bin.analyze … --out analysis --num_shards 4 --shard $n
+    done
+    python -m espnet_plugin.bin.analyze … --out analysis --num_shards 4 --merge
+"""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import sys
-from pathlib import Path
-from typing import Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
+from espnet_plugin.analysis.registry import MEASURES
 from espnet_plugin.primitives import bound_primitives
 
-
-def _bool(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"true or false, not {text!r}")
-    return text.lower() == "true"
+_ABOUT_THE_RUN = (
+    *("model", "checkpoint", "data", "measures", "out", "num_shards", "shard", "merge"),
+    *("num_threads", "device", "save_seconds"),
+)
+"""Options that results do not depend on, or that are told in another way."""
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The command's options."""
+    names = "\n".join(
+        f"  {name:18s} {entry.help}{'' if entry.default else ' (only if named)'}"
+        for name, entry in MEASURES.items()
+    )
+    examples = __doc__.partition("::\n\n")[2] if __doc__ else ""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description="Measure what the heads and blocks of a speech encoder do; see "
+        "docs/analysis.md.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"measures:\n{names}\n\n{examples}",
     )
-    parser.add_argument("--exp_dir", required=True, help="ESPnet experiment directory")
-    parser.add_argument("--checkpoint", help="file in exp_dir; the average or best if not given")
-    parser.add_argument("--data_dir", required=True, help="Kaldi directory with wav.scp")
-    parser.add_argument("--out", required=True, help="gets attention.json and the figures")
     parser.add_argument(
-        "--batch_seconds", type=float, default=60.0, help="speech in one batch, padding included"
+        "--model", required=True, help="ESPnet experiment, or whatever load_stack reads"
     )
-    parser.add_argument("--num_threads", type=int, default=2, help="processor threads")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--checkpoint", help="file in the experiment (default: average or best)")
+    parser.add_argument("--data", required=True, help="Kaldi directory, or file of lhotse cuts")
     parser.add_argument(
-        "--similarity",
-        type=_bool,
-        default=True,
-        help="also compare the maps of all blocks; keeps the maps of one batch in memory",
+        "--measures",
+        nargs="+",
+        metavar="NAME",
+        help="see below (default: all; those that need alignments only with --alignments)",
     )
-    parser.add_argument("--figures", type=_bool, default=True, help="write PNG figures")
     parser.add_argument(
-        "--utt_id", help="utterance whose maps are drawn; one of median length if not given"
+        "--alignments", help="phones: directory of TextGrids, or lhotse cuts or supervisions"
+    )
+    parser.add_argument("--out", required=True, help="directory for the results")
+    parser.add_argument(
+        "--batch_seconds",
+        type=float,
+        default=60.0,
+        help="speech in one batch, padding included (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random")
+    parser.add_argument("--num_threads", type=int, default=2, help="processor threads (default: 2)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+
+    group = parser.add_argument_group("in parts")
+    group.add_argument("--num_shards", type=int, help="how many parts the data is measured in")
+    group.add_argument("--shard", type=int, help="measure only this part, from 1; then --merge")
+    group.add_argument("--merge", action="store_true", help="results from all parts")
+    group.add_argument(
+        "--save_seconds",
+        type=float,
+        default=60.0,
+        help="time after which what was measured is saved, to go on from after a kill "
+        "(default: %(default)s)",
     )
     return parser
 
@@ -58,42 +95,82 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
 def _analyze(args: argparse.Namespace) -> None:
     import torch
 
-    from espnet_plugin.analysis.attention_report import build_report
-    from espnet_plugin.analysis.run import AttentionPass, example_maps
-    from espnet_plugin.atomic import write_json
-    from espnet_plugin.decode.data import model_rate
-    from espnet_plugin.progress import progress
-    from espnet_plugin.report.figures_attention import plot_maps, plot_measures, plot_similarity
-    from espnet_plugin.stacks.batches import list_utterances, plan_batches, read_batch
-    from espnet_plugin.stacks.experiment import load_experiment
+    from espnet_plugin.analysis.measure import Context
+    from espnet_plugin.analysis.registry import default_measures, make_measures
+    from espnet_plugin.analysis.results import write_results
+    from espnet_plugin.analysis.run import Pass
+    from espnet_plugin.analysis.shards import merge_shards, remove_shards, run_shard
+    from espnet_plugin.analysis.subject import load_subject
+    from espnet_plugin.stacks.batches import DataError, list_utterances, plan_batches
 
+    num_shards = args.num_shards
+    if args.shard is not None and (args.merge or num_shards is None):
+        raise ValueError("--shard needs --num_shards, and goes without --merge")
+    if (num_shards or 1) < 1:
+        raise ValueError(f"--num_shards must be at least 1, not {num_shards}")
+    if (num_shards or 1) > 1 and args.shard is None and not args.merge:
+        raise ValueError("--num_shards: measure each --shard, then --merge them")
     torch.set_num_threads(args.num_threads)
-    experiment = load_experiment(args.exp_dir, args.checkpoint, args.device)
-    utterances = list_utterances(args.data_dir, model_rate(experiment.args))
-    rates = {u.rate for u in utterances}
+    names = args.measures or default_measures(args.alignments is not None)
+    subject = load_subject(args.model, args.checkpoint, args.device)
+    utterances = list_utterances(args.data, subject.rate)
+    rates = sorted({utterance.rate for utterance in utterances})
     if len(rates) > 1:
-        raise ValueError(f"{args.data_dir}: recordings of several rates: {sorted(rates)}")
-    ordered = sorted(utterances, key=lambda u: (u.samples, u.utt_id))
-    example = {u.utt_id: u for u in ordered}.get(args.utt_id, ordered[len(ordered) // 2])
-    if args.utt_id is not None and example.utt_id != args.utt_id:
-        raise ValueError(f"{args.data_dir}: no utterance {args.utt_id}")
-
-    done = AttentionPass(experiment.model, args.similarity)
+        raise DataError(f"{args.data}: recordings of several rates: {rates}")
+    context = Context(subject, str(args.data), utterances, _labels(args), vars(args))
     batches = plan_batches(utterances, args.batch_seconds)
-    for batch in progress(batches, "analyse (batches)"):
-        done.update(read_batch(batch))
-    report = build_report(experiment, args.data_dir, rates.pop(), done)
-    out = Path(args.out)
-    write_json(out / "attention.json", report)
-    logging.info("%s: %d utterances", out / "attention.json", report["data"]["utterances"])
-    if not args.figures:
-        return
-    plot_measures(report, out / "measures.png")
-    if args.similarity:
-        plot_similarity(report, out / "similarity.png")
-    maps = example_maps(experiment.model, read_batch([example]))
-    plot_maps(maps, report, example.utt_id, out / "maps.png")
-    logging.info("figures are in %s", out)
+    options = {k: v for k, v in sorted(vars(args).items()) if k not in _ABOUT_THE_RUN}
+    model, data = subject.describe(), _describe(args.data, utterances)
+    identity = {
+        "the version of espnet_plugin": _version(),
+        "the model": model["sha256"],
+        "the data": data["sha256"],
+        "the list of measures": sorted(names),
+        **{f"--{key}": value for key, value in options.items()},
+    }
+
+    def fresh() -> Pass:
+        return Pass(subject, make_measures(names, context), rates[0])
+
+    if args.merge:
+        run = merge_shards(fresh, batches, args.out, identity, num_shards)
+    else:
+        run, where = fresh(), (args.shard or 1, num_shards or 1)
+        run_shard(run, batches, args.out, identity, *where, args.save_seconds)
+        if args.shard is not None:
+            logging.info("shard %d of %d is measured; --merge makes the results", *where)
+            return
+    if run.utterances != len(utterances):
+        raise DataError(f"{args.data}: {run.utterances} of {len(utterances)} were measured")
+    data["frames"] = run.frames
+    for path in write_results(args.out, run.measures, model, data, options):
+        logging.info("%s: %d utterances", path, run.utterances)
+    remove_shards(args.out)
+
+
+def _labels(args: argparse.Namespace) -> Any:
+    if args.alignments is None:
+        return None
+    from espnet_plugin.analysis.labels import PhoneLabels
+
+    return PhoneLabels.read(args.alignments)
+
+
+def _describe(source: str, utterances: List[Any]) -> Dict[str, Any]:
+    lines = (f"{u.utt_id} {u.start or 0} {u.samples} {u.rate}\n" for u in utterances)
+    return {
+        "directory": str(source),
+        "utterances": len(utterances),
+        "seconds": sum(u.samples for u in utterances) / utterances[0].rate,
+        "rate": utterances[0].rate,
+        "sha256": hashlib.sha256("".join(sorted(lines)).encode()).hexdigest(),
+    }
+
+
+def _version() -> str:
+    from espnet_plugin.version import __version__
+
+    return __version__
 
 
 if __name__ == "__main__":
