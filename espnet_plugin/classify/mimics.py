@@ -15,6 +15,7 @@ import torch
 import yaml
 from torch import nn
 
+from espnet_plugin.analysis.structure import first_similarity_block
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.classify.accuracy import measure
 from espnet_plugin.classify.classifier import Classifier
@@ -22,7 +23,7 @@ from espnet_plugin.classify.configuration import settings_from
 from espnet_plugin.classify.recorded import Record
 from espnet_plugin.classify.recordings import Recordings
 from espnet_plugin.classify.train import task_of
-from espnet_plugin.distill.mimic import block_cka, first_similarity_block, teach_mimic
+from espnet_plugin.distill.mimic import block_cka, teach_mimic
 from espnet_plugin.distill.settings import Settings
 from espnet_plugin.distill.task import train_task, without_blocks
 from espnet_plugin.stacks.stack import Stack

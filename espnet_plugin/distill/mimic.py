@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from espnet_plugin.analysis.block_similarity import BlockSimilarity
+from espnet_plugin.analysis.structure import first_similarity_block
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.distill import losses
 from espnet_plugin.distill.batches import SpeechBatches
@@ -156,33 +157,6 @@ def block_cka(teacher: Stack, batches: SpeechBatches, utterances: int = 40) -> T
         if len(found.utterances) >= utterances:
             break
     return found.result()["linear_cka"]
-
-
-def first_similarity_block(similarity: Tensor) -> int:
-    """Where the blocks part best into two stretches: the last block of the first one.
-
-    The mean similarity of two blocks of one stretch, less that of two of different stretches, is
-    as high as it can be.
-
-    Args:
-        similarity: (L, L) of blocks.
-
-    Returns:
-        0 to L - 2; 0 where there is one block.
-    """
-    blocks = len(similarity)
-    if blocks < 3:
-        return 0
-    place = torch.arange(blocks)
-    pairs = place[:, None] < place
-
-    def contrast(end: int) -> float:
-        first = place <= end
-        same = first[:, None] == first
-        inside, across = similarity[pairs & same], similarity[pairs & ~same]
-        return float(inside.mean() - across.mean())
-
-    return max(range(blocks - 1), key=contrast)
 
 
 def mimics_of(student: Stack) -> Dict[int, MimicBlock]:

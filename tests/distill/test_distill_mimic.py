@@ -7,13 +7,13 @@ import torch
 from small_teachers import edited, make_teacher
 from torch import nn
 
+from espnet_plugin.analysis.structure import first_similarity_block
 from espnet_plugin.distill.batches import SpeechBatches
 from espnet_plugin.distill.losses import mean_square
 from espnet_plugin.distill.mimic import (
     Mimicking,
     block_cka,
     default_places,
-    first_similarity_block,
     teach_mimic,
 )
 from espnet_plugin.distill.settings import Settings
