@@ -41,8 +41,11 @@ def propose_reuse(
     if similarity is None and group_size is None:
         raise AnalysisError(
             "the analysis has no similarity of maps; run espnet_plugin.bin.analyze with "
-            "--similarity true, or give a group size"
+            "--measures attention map_similarity, or give a group size"
         )
+    mapless = [str(n) for n, row in enumerate(similarity or ()) if row[n] is None]
+    if mapless:
+        raise AnalysisError(f"blocks {', '.join(mapless)} have no attention map to reuse")
     if theta is not None:
         if not 0 <= theta <= 1:
             raise ValueError(f"theta must be from 0 to 1, not {theta}")

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_plugin.analysis.block_pattern import BlockPatterns, Pattern, label_of, scores
+from espnet_plugin.analysis.block_pattern import Pattern, Patterns, label_of, scores
 from espnet_plugin.analysis.diagnosis import diagnose, running_median
+from espnet_plugin.analysis.run import Pass
+from espnet_plugin.analysis.subject import load_subject
 from espnet_plugin.bin import diagnose as command
 from espnet_plugin.stacks.batches import list_utterances, plan_batches, read_batch
 from espnet_plugin.stacks.hooks import attention_maps
-from espnet_plugin.stacks.load import load_stack
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
 from espnet_plugin.stacks.wav2vec2.stack import Wav2Vec2Stack
 
@@ -121,12 +122,13 @@ def model(tmp_path_factory):
 
 
 def test_patterns_of_a_stack_are_those_of_its_averaged_maps(model, data_dir):
-    stack = load_stack(model)
+    subject = load_subject(model)
+    stack = subject.stack
     utterances = list_utterances(data_dir)
-    done, parts = BlockPatterns(stack), [BlockPatterns(stack) for _ in range(2)]
-    done.update(read_batch(utterances))
+    done, parts = Patterns(subject.leaders), [Patterns(subject.leaders) for _ in range(2)]
+    Pass(subject, [done], 16000).update(read_batch(utterances))
     for n, utterance in enumerate(utterances):
-        parts[n % 2].update(read_batch([utterance]))
+        Pass(subject, [parts[n % 2]], 16000).update(read_batch([utterance]))
     parts[0].merge(parts[1])
     names, values = done.values()
     assert names == sorted(u.utt_id for u in utterances)
@@ -150,14 +152,14 @@ def test_patterns_of_a_stack_are_those_of_its_averaged_maps(model, data_dir):
 
             with attention_maps(stack, look):
                 stack.output(speech, lengths)
-    wanted = [[naive[name, place] for place in done.places] for name in names]
+    wanted = [[naive[name, place] for place in done.blocks] for name in names]
     np.testing.assert_allclose(values, wanted, rtol=0, atol=1e-5)
-    for place, found in done.result().items():
+    for place, found in done.patterns().items():
         np.testing.assert_allclose(found.scores, np.mean([w[place] for w in wanted], 0), atol=1e-5)
         for score, (low, high) in zip(found.scores, found.intervals, strict=True):
             assert low <= score <= high
     with pytest.raises(ValueError, match="measured before"):
-        done.update(read_batch(utterances[:1]))
+        Pass(subject, [done], 16000).update(read_batch(utterances[:1]))
     with pytest.raises(ValueError, match="measured before"):
         done.merge(parts[1])
 
@@ -174,13 +176,14 @@ def test_the_command(model, data_dir, tmp_path, capsys):
         command.main([str(option) for option in [*options, "--labels", "x"]])
 
 
-def test_plan_batches_and_one_frame(model, data_dir):
-    stack = load_stack(model)
-    done = BlockPatterns(stack)
-    shortest = stack.frontend.shortest
-    done.update((["short"], torch.randn(1, shortest), torch.tensor([shortest])))
+def test_an_utterance_of_one_frame_has_no_pattern(model, data_dir):
+    subject = load_subject(model)
+    done = Patterns(subject.leaders)
+    run = Pass(subject, [done], 16000)
+    shortest = subject.stack.frontend.shortest
+    run.update((["short"], torch.randn(1, shortest), torch.tensor([shortest])))
     with pytest.raises(ValueError, match="no utterance of two frames"):
         done.result()
     for batch in plan_batches(list_utterances(data_dir), 30.0):
-        done.update(read_batch(batch))
-    assert len(done.values()[0]) == 4
+        run.update(read_batch(batch))
+    assert len(done.values()[0]) == 4 and run.utterances == 5

@@ -21,7 +21,10 @@ from typing import Callable, Dict, List, Optional, Sequence
 
 import torch
 
-from espnet_plugin.analysis.run import AttentionPass
+from espnet_plugin.analysis.measure import Context
+from espnet_plugin.analysis.registry import make_measures
+from espnet_plugin.analysis.run import Pass
+from espnet_plugin.analysis.subject import Subject
 from espnet_plugin.stacks.batches import Batch, Utterance, list_utterances, plan_batches, read_batch
 from espnet_plugin.stacks.experiment import Experiment, load_experiment
 from espnet_plugin.stacks.hooks import attention_maps
@@ -54,16 +57,22 @@ def load(exp_dir: Optional[str]) -> Experiment:
 
 def arms(experiment: Experiment) -> Dict[str, Callable[[Batch], None]]:
     """Name -> what to do with a batch."""
-    model = experiment.model
-    measures = AttentionPass(model, similarity=False)
-    both = AttentionPass(model, similarity=True)
+    subject = Subject(experiment.directory, experiment.model.encoder, experiment)
+    context = Context(subject, "")
 
     @torch.inference_mode()
     def forward(batch: Batch) -> None:
-        with attention_maps(model.encoder, lambda block, maps, lengths: None):
-            model.encode(batch[1], batch[2])
+        with attention_maps(subject.encoder, lambda block, maps, lengths: None):
+            subject.run(batch[1], batch[2])
 
-    return {"forward": forward, "measures": measures.update, "similarity": both.update}
+    def measured(*names: str) -> Callable[[Batch], None]:
+        return lambda batch: Pass(subject, make_measures(names, context), 16000).update(batch)
+
+    return {
+        "forward": forward,
+        "measures": measured("attention"),
+        "similarity": measured("attention", "map_similarity"),
+    }
 
 
 def run(
