@@ -104,26 +104,17 @@ class PhoneLabels:
     def from_manifest(cls, path: PathLike, symbols: Tuple[str, ...] = FOLDED) -> PhoneLabels:
         """From lhotse cuts or supervisions (jsonl, jsonl.gz) whose alignment has ``phone``.
 
-        An utterance is a supervision, as everywhere here; 0 is its start.
+        An utterance is a supervision, and time counts from its start; or it is a cut, and time
+        counts from the cut's. Where both have one id, they are one utterance.
 
         Raises:
             ValueError: no such manifest, no phones in it, or an utterance twice.
         """
-        from lhotse import CutSet, load_manifest
-
         try:
-            manifest = load_manifest(path)
-            segments = (
-                [s for cut in manifest for s in cut.supervisions]
-                if isinstance(manifest, CutSet)
-                else list(manifest)
-            )
-            levels = {str(s.id): (s.start, dict(s.alignment or {})) for s in segments}
+            levels = _levels(path)
         except Exception as error:  # lhotse raises whatever the file provokes
             said = " ".join(str(error).split())
             raise ValueError(f"{path}: no manifest of cuts or supervisions: {said}") from None
-        if len(levels) < len(segments):
-            raise ValueError(f"{path}: an utterance is there twice")
         readers = {
             name: _manifest_reader(start, alignment)
             for name, (start, alignment) in levels.items()
@@ -247,6 +238,32 @@ def _textgrid_reader(path: Path) -> Callable[[], Aligned]:
         return Aligned(phone_intervals(tiers["phones"]), words)
 
     return read
+
+
+def _levels(path: PathLike) -> Dict[str, Tuple[float, Dict[str, List[Any]]]]:
+    """Utterance -> its start in the times of its items, and these by level."""
+    from lhotse import CutSet, load_manifest
+
+    manifest = load_manifest(path)
+    found: Dict[str, Tuple[float, Dict[str, List[Any]]]] = {}
+
+    def keep(name: str, start: float, alignments: List[Dict[str, List[Any]]]) -> None:
+        if name in found:
+            raise ValueError(f"{name} is there twice")
+        levels = {level for one in alignments for level in one}
+        found[name] = start, {k: [i for one in alignments for i in one.get(k, [])] for k in levels}
+
+    if not isinstance(manifest, CutSet):
+        for segment in manifest:
+            keep(segment.id, segment.start, [segment.alignment or {}])
+        return found
+    for cut in manifest:
+        own = sorted(cut.supervisions, key=lambda segment: segment.start)
+        keep(cut.id, 0.0, [segment.alignment or {} for segment in own])
+        for segment in own:
+            if segment.id != cut.id:
+                keep(segment.id, segment.start, [segment.alignment or {}])
+    return found
 
 
 def _manifest_reader(start: float, alignment: Mapping[str, Any]) -> Callable[[], Aligned]:

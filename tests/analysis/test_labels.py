@@ -121,7 +121,7 @@ def test_textgrids_and_manifests_say_the_same(tmp_path: Path) -> None:
     assert "none" not in table
 
 
-def test_cuts_of_a_longer_recording_count_from_their_supervision(tmp_path: Path) -> None:
+def test_cuts_of_a_longer_recording(tmp_path: Path) -> None:
     from lhotse import CutSet, MonoCut
     from lhotse.testing.dummies import dummy_recording
 
@@ -130,7 +130,11 @@ def test_cuts_of_a_longer_recording_count_from_their_supervision(tmp_path: Path)
     cut = MonoCut("cut", 0.5, 1.0, 0, [supervision], recording=recording)
     path = tmp_path / "cuts.jsonl"
     CutSet.from_cuts([cut]).to_file(path)
-    assert PhoneLabels.from_cuts(path).phones("u") == [Interval(0.1, 0.3, "HH")]
+    labels = PhoneLabels.from_cuts(path)
+    assert labels.phones("u") == [Interval(0.1, 0.3, "HH")]
+    assert labels.phones("cut") == [Interval(0.35, 0.55, "HH")]
+    CutSet.from_cuts([cut.with_id("u")]).to_file(path)
+    assert PhoneLabels.from_cuts(path).phones("u") == [Interval(0.35, 0.55, "HH")]
 
 
 def test_silences_side_by_side_have_no_boundary() -> None:
