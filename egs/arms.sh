@@ -108,7 +108,7 @@ make_arms() {
         if [ "${arm}" = "${name}" ]; then
             log "Stage 7: ${arm} of ${model}"
             plugin apply_plan --model "${model}" --checkpoint "${inference_asr_model}" \
-                "${options[@]}" --out_exp "${dir}/${arm}"
+                "${options[@]}" --out_exp "${dir}/${arm}" --overwrite
         else
             log "Stage 7: ${arm}: taught by ${model}"
             # shellcheck disable=SC2086

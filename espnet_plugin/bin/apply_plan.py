@@ -32,6 +32,11 @@ def get_parser() -> argparse.ArgumentParser:
         "to decode and to train further",
     )
     parser.add_argument("--checkpoint", help="of --out_exp: model file in --model")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="--out_exp may hold another model, which goes",
+    )
     return parser
 
 
@@ -39,6 +44,8 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
     """Run the command; a table of what the edit changed goes to standard output."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
     args = get_parser().parse_args(cmd)
+    import torch
+
     from espnet_plugin.stacks.asr import stack_of, write_experiment
     from espnet_plugin.stacks.experiment import load_experiment
     from espnet_plugin.stacks.load import load_stack
@@ -48,6 +55,7 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
 
     try:
         plan = BlockPlan.load(args.plan)  # before the model, which takes longer
+        torch.manual_seed(0)  # mimics begin with random parameters
         if args.out is not None:
             stack = load_stack(args.model)
             edited = apply_plan(stack, plan)
@@ -57,7 +65,7 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
             experiment = load_experiment(args.model, args.checkpoint)
             stack = stack_of(experiment)
             edited = apply_plan(stack, plan)
-            write_experiment(experiment, edited, args.out_exp)
+            write_experiment(experiment, edited, args.out_exp, args.overwrite)
             written = Path(args.out_exp) / CHECKPOINT
     except (OSError, ValueError) as error:
         sys.exit(f"apply_plan: {error}")

@@ -191,12 +191,21 @@ def _order(args: argparse.Namespace) -> None:
     import torch
 
     from espnet_plugin.analysis.pruning_order import SIMILARITY
-    from espnet_plugin.surgery.orders import Similarities, measure_similarities, order_plan
+    from espnet_plugin.surgery.orders import (
+        Similarities,
+        check_remove,
+        measure_similarities,
+        order_plan,
+    )
     from espnet_plugin.surgery.subject import open_subject, utterances_of
 
     _needed(args, "out", "model", "remove")
     torch.set_num_threads(args.num_threads)
     subject = open_subject(args.model, args.device)
+    try:
+        check_remove(args.order, subject.description.blocks, args.remove)
+    except ValueError as error:
+        raise ValueError(f"--order {args.order} --remove {args.remove}: {error}") from None
     found: Optional[Similarities] = None
     if args.order in SIMILARITY:
         _needed(args, "data_dir")

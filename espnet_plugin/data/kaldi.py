@@ -22,7 +22,7 @@ def read_table(path: PathLike) -> Dict[str, str]:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path}: not there")
+        raise DataError(f"{path}: not there; {_wanted(path)}")
     table: Dict[str, str] = {}
     try:
         with open(path, encoding="utf-8") as stream:
@@ -35,8 +35,21 @@ def read_table(path: PathLike) -> Dict[str, str]:
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8") from None
     if not table:
-        raise DataError(f"{path}: empty")
+        raise DataError(f"{path}: empty; {_wanted(path)}")
     return table
+
+
+_COLUMNS = {
+    "text": "its transcript",
+    "wav.scp": "its audio file",
+    "utt2spk": "its speaker",
+}
+
+
+def _wanted(path: Path) -> str:
+    """What to do about a missing table."""
+    what = _COLUMNS.get(path.name, "what belongs to it")
+    return f"write a line for each utterance: its id and {what}"
 
 
 def read_ids(path: PathLike) -> List[str]:

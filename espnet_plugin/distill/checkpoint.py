@@ -15,6 +15,8 @@ from espnet_plugin.compat import torch_load
 
 FORMAT = "espnet_plugin distill 1"
 
+_NAMES = {"weights": "weights of hidden, posteriors and ctc", "pairs": "pairs of --blocks"}
+
 
 @dataclass
 class Progress:
@@ -114,12 +116,16 @@ def load(
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path}: its format is not {FORMAT!r}")
     found = json.loads(content["settings"])
-    for name in sorted({*found, *settings}):
-        if found.get(name) != settings.get(name):
-            raise ValueError(
-                f"{path}: made with {name} {found.get(name)!r}, not {settings.get(name)!r}; "
-                f"delete {Path(path).parent} to begin anew"
-            )
+    others = [
+        f"{_NAMES.get(name, name)} {found.get(name)!r}, not {settings.get(name)!r}"
+        for name in sorted({*found, *settings})
+        if found.get(name) != settings.get(name)
+    ]
+    if others:
+        raise ValueError(
+            f"{path}: made with {'; '.join(others)}; give what it was made with to continue, or "
+            f"delete {Path(path).parent} to begin anew"
+        )
     restore(learner, content["learner"])
     state: Dict[int, Dict[str, Tensor]] = {}
     for name, value in content["optimizer"].items():

@@ -13,6 +13,8 @@ from espnet_plugin.decode.text import find_bpemodel
 from espnet_plugin.stacks.batches import DataError
 from espnet_plugin.stacks.experiment import Experiment
 
+WITHOUT = "no --ctc_weight, no stage task"
+
 
 class Transcripts:
     """The tokens of utterances, as ESPnet's training makes them.
@@ -35,11 +37,17 @@ class Transcripts:
 
         self.texts: Dict[str, str] = {}
         for directory in directories:
-            self.texts.update(read_table(Path(directory) / "text"))
+            try:
+                self.texts.update(read_table(Path(directory) / "text"))
+            except DataError as error:
+                raise DataError(f"{error}; or learn without transcripts ({WITHOUT})") from None
         absent = [name for name in names if name not in self.texts]
         if absent:
             where = " and ".join(f"{directory}/text" for directory in directories)
-            raise DataError(f"{where}: nothing for {absent[0]} ({len(absent)} are missing)")
+            raise DataError(
+                f"{where}: nothing for {absent[0]} ({len(absent)} are missing); add them, or learn "
+                f"without transcripts ({WITHOUT})"
+            )
         args = argparse.Namespace(**copy.deepcopy(vars(experiment.args)))
         args.token_list = list(experiment.token_list)
         args.bpemodel = find_bpemodel(args.bpemodel, experiment.directory)

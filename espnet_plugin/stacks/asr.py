@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import copy
 from pathlib import Path
-from typing import Any, Tuple
+from typing import Any, Dict, Tuple
 
 import torch
 import yaml
 from torch import Tensor
 
 from espnet_plugin.atomic import PathLike, atomic_open
+from espnet_plugin.compat import torch_load
 from espnet_plugin.stacks.errors import StackError
 from espnet_plugin.stacks.experiment import Experiment
 from espnet_plugin.stacks.stack import Stack
@@ -62,7 +63,9 @@ def log_probs(
     return experiment.model.ctc.log_softmax(x), frames
 
 
-def write_experiment(experiment: Experiment, stack: Stack, directory: PathLike) -> None:
+def write_experiment(
+    experiment: Experiment, stack: Stack, directory: PathLike, overwrite: bool = True
+) -> None:
     """Put a stack, edited or not, in the place of the encoder of ``experiment``.
 
     Args:
@@ -70,10 +73,11 @@ def write_experiment(experiment: Experiment, stack: Stack, directory: PathLike) 
         stack: takes waveforms; what the model had before its encoder is in the stack.
         directory: config.yaml and valid.loss.ave.pth, which ESPnet and our commands decode, pack
             and train further.
+        overwrite: whether another model that was written to ``directory`` before may go.
 
     Raises:
         StackError: a stack that takes features; a directory with a training in it, such as that of
-            ``experiment``; or as :func:`log_probs`.
+            ``experiment``, or with another model, unless it may go; or as :func:`log_probs`.
     """
     from espnet_plugin.encoders.stack_conf import stack_values
     from espnet_plugin.task import ASRTask
@@ -97,10 +101,31 @@ def write_experiment(experiment: Experiment, stack: Stack, directory: PathLike) 
     args.token_list = list(experiment.token_list)
     model = ASRTask.build_model(args)
     model.load_state_dict(_tensors(experiment, stack, model))
+    if not overwrite and not _same(folder, model.state_dict()):
+        raise StackError(
+            f"{folder}: holds another model than this plan makes of {experiment.directory}; name "
+            "another directory, or say --overwrite"
+        )
     with atomic_open(folder / CHECKPOINT, "wb") as binary:
         torch.save(model.state_dict(), binary)
     with atomic_open(folder / "config.yaml") as text:
         yaml.safe_dump(vars(args), text, sort_keys=False, allow_unicode=True)
+
+
+def _same(folder: Path, state: Dict[str, Tensor]) -> bool:
+    """Whether nothing is in the way of these parameters, or they are there already."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return not (folder / "config.yaml").exists()
+    try:
+        there = torch_load(path)
+    except Exception:  # whatever it is, it is not ours
+        return False
+    return (
+        isinstance(there, dict)
+        and there.keys() == state.keys()
+        and all(torch.equal(tensor, there[name]) for name, tensor in state.items())
+    )
 
 
 def _tensors(experiment: Experiment, stack: Stack, model: Any) -> Any:

@@ -87,7 +87,9 @@ def read_wav_scp(data_dir: PathLike) -> Dict[str, Path]:
             path = data_dir / name
         paths[utt_id] = path
     if not paths:
-        raise DataError(f"{scp}: empty")
+        raise DataError(
+            f"{scp}: empty; write a line for each recording: its utterance id and its audio file"
+        )
     return paths
 
 

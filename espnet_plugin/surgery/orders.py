@@ -16,7 +16,7 @@ from typing import Dict, List, Optional, Sequence, Union
 import torch
 
 from espnet_plugin.analysis.block_similarity import BlockSimilarity, PooledSimilarity
-from espnet_plugin.analysis.pruning_order import SIMILARITY, pruning_order
+from espnet_plugin.analysis.pruning_order import ORDERS, SIMILARITY, pruning_order
 from espnet_plugin.atomic import PathLike, write_json
 from espnet_plugin.progress import progress
 from espnet_plugin.stacks.batches import Utterance, plan_batches, read_batch
@@ -118,6 +118,18 @@ def measure_similarities(
     return {key: result[key].tolist() for key in _KEYS.values()}
 
 
+def check_remove(order: str, blocks: int, remove: int) -> None:
+    """Whether an order can drop so many blocks; all orders leave one at least.
+
+    Raises:
+        ValueError: it cannot, or there is no such order.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"unknown order {order!r} (one of {', '.join(ORDERS)})")
+    if not 0 <= remove < blocks:
+        raise ValueError(f"{order} can drop 0 to {blocks - 1} of {blocks} blocks, not {remove}")
+
+
 def order_plan(
     description: StackDescription,
     order: str,
@@ -139,11 +151,8 @@ def order_plan(
     """
     blocks = description.blocks
     values = None if similarities is None else similarities.of(order)
-    ranked = pruning_order(order, blocks, values, core)
-    most = min(len(ranked), blocks - 1)
-    if not 0 <= remove <= most:
-        raise ValueError(f"{order} can drop 0 to {most} of {blocks} blocks, not {remove}")
-    chosen = ranked[:remove]
+    check_remove(order, blocks, remove)
+    chosen = pruning_order(order, blocks, values, core)[:remove]
     because = tuple(
         f"block {block}: number {rank} of {order} to go{_figure(order, block, similarities)}"
         for rank, block in enumerate(chosen, 1)

@@ -117,6 +117,36 @@ def test_a_budget_is_met_and_its_curve_written(model, data, tmp_path, capsys) ->
     assert "| chosen | yes |" in capsys.readouterr().out
 
 
+def test_too_many_blocks_are_refused_before_anything_is_measured(model, tmp_path) -> None:
+    for order in ("block_influence", "core_first", "backward"):
+        given = ("--model", model, "--order", order, "--data_dir", tmp_path / "no", "--out", "x")
+        message = f"--order {order} --remove 4: {order} can drop 0 to 3 of 4 blocks, not 4"
+        with pytest.raises(SystemExit, match=message):
+            run(*given, "--remove", 4)
+        with pytest.raises(SystemExit, match="not -1"):
+            run(*given, "--remove", -1)
+
+
+def test_finalists_are_healed(model, data, tmp_path, capsys) -> None:
+    train = tmp_path / "train"
+    train.mkdir()
+    lines = [f"t-{line}" for line in (data / "wav.scp").read_text().splitlines(keepends=True)]
+    (train / "wav.scp").write_text("".join(lines))
+    given = ("--model", model, "--data_dir", data, "--utterances", 2, "--budget", "parameters=0.7")
+    given += ("--actions", "drop", "--width", 2, "--finalists", 2, "--finalist_updates", 3)
+    given += ("--batch_seconds", 1, "--out", tmp_path / "budget" / "plan.yaml")
+    run(*given, "--train_data_dir", train)
+    assert "| healed | on other speech | moves |" in capsys.readouterr().out
+    curve = json.loads((tmp_path / "budget" / "curve.json").read_text())
+    assert curve["healing"]["max_updates"] == 3
+    healed = {r["plan"] for r in curve["plans"] if r["healed_damage"] is not None}
+    assert {curve["chosen"], *curve["compared"].values()} <= healed
+    with pytest.raises(SystemExit, match="u0 is in --train_data_dir .* not healed on"):
+        run(*given, "--train_data_dir", data)
+    with pytest.raises(SystemExit, match="must be 1 or above"):
+        run(*given, "--train_data_dir", train, "--finalist_updates", 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -132,6 +162,36 @@ def test_a_budget_is_met_and_its_curve_written(model, data, tmp_path, capsys) ->
         (("--abnormal", "3", "--family", "hubert", "--arms", "x"), "--blocks is needed too"),
         (("--abnormal", "3"), "give either --arms DIRECTORY or --strategy"),
         (("--budget", "speed=2", "--out", "x.yaml", "--model", "no.pt"), "--data_dir is needed"),
+        (
+            (
+                "--budget",
+                "speed=2",
+                "--out",
+                "x",
+                "--model",
+                "no.pt",
+                "--data_dir",
+                "no",
+                "--finalists",
+                "3",
+            ),
+            "--train_data_dir is needed too",
+        ),
+        (
+            (
+                "--budget",
+                "speed=2",
+                "--out",
+                "x",
+                "--model",
+                "no.pt",
+                "--data_dir",
+                "no",
+                "--train_data_dir",
+                "no",
+            ),
+            "--train_data_dir is of use with --finalists only",
+        ),
         (
             ("--budget", "speed=1", "--out", "x", "--model", "no.pt", "--data_dir", "no"),
             "above 1, not 1",

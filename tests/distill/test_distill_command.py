@@ -72,8 +72,16 @@ def test_an_experiment_is_healed_and_decodes(experiment, speech_dir, utterances,
     run(*common, "--out", out, "--max_updates", 8, "--ctc_weight", 0.1)  # is done already
     again = load_experiment(out).model.state_dict()
     assert all(torch.equal(again[name], t) for name, t in healed.model.state_dict().items())
-    with pytest.raises(SystemExit, match="made with weights"):
-        run(*common, "--out", out, "--max_updates", 8)
+    with pytest.raises(SystemExit, match="made with ") as caught:
+        run(*common, "--out", out, "--max_updates", 9, "--learning_rate", 0.1, "--seed", 3)
+    named = (
+        "weights of hidden, posteriors and ctc",
+        "learning_rate 0.001, not 0.1",
+        "max_updates 8, not 9",
+        "seed 0, not 3",
+        "delete",
+    )
+    assert all(each in str(caught.value) for each in named)
 
 
 def test_a_student_of_before_is_healed_further(experiment, speech_dir, tmp_path):
@@ -143,12 +151,19 @@ def test_what_is_wrong_is_one_line(experiment, speech_dir, tmp_path, capsys):
     without_text = tmp_path / "without_text"
     without_text.mkdir()
     shutil.copy(speech_dir / "wav.scp", without_text)
+    partly = tmp_path / "partly"
+    shutil.copytree(without_text, partly)
+    (partly / "text").write_text("u00 she sells\n")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     data = [*common, "--data_dir", speech_dir]
     for options, message in (
         ([*common, "--data_dir", tmp_path / "no"], r"no/wav\.scp: not there"),
-        ([*common, "--data_dir", without_text, "--ctc_weight", "1"], r"text: not there"),
+        (
+            [*common, "--data_dir", without_text, "--ctc_weight", "1"],
+            r"text: not there; write a line .* transcript",
+        ),
+        ([*common, "--data_dir", partly, "--ctc_weight", "1"], r"nothing for u01 .*; add them, or"),
         ([*data[:-2], "--data_dir", speech_dir, "--blocks", 1], "block 1 is not there"),
         ([*data, "--student", experiment], "the student or a plan"),
         ([*data, "--max_updates", 1, 2], "--max_updates: give one number, or one for each"),

@@ -96,6 +96,29 @@ def test_an_edited_experiment_is_edited_again_by_the_command(directory, tmp_path
     assert load_stack(tmp_path / "second").block_numbers == (2,)
 
 
+def test_another_model_is_overwritten_on_demand_only(directory, tmp_path):
+    stack, out = load_stack(directory), tmp_path / "out"
+    plans = [tmp_path / name for name in ("one.yaml", "two.yaml")]
+    plan_for(stack).save(plans[0])
+    keep_plan(stack.family, 3, [1]).save(plans[1])
+
+    def run(plan, *options):
+        given = ["--model", directory, "--plan", plan, "--out_exp", out, *options]
+        command.main([str(option) for option in given])
+
+    for _ in range(2):  # the same again
+        run(plans[0])
+    before = (out / "valid.loss.ave.pth").read_bytes()
+    with pytest.raises(SystemExit, match="out: holds another model .* or say --overwrite"):
+        run(plans[1])
+    assert (out / "valid.loss.ave.pth").read_bytes() == before
+    run(plans[1], "--overwrite")
+    assert load_stack(out).block_numbers == (1,)
+    (out / "valid.loss.ave.pth").write_text("something else")
+    with pytest.raises(SystemExit, match="holds another model"):
+        run(plans[1])
+
+
 def test_a_training_is_not_overwritten(experiment, tmp_path):
     stack = asr.stack_of(experiment)
     copy = shutil.copytree(experiment.directory, tmp_path / "copy")

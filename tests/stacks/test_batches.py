@@ -78,7 +78,10 @@ def test_impossible_batches_are_refused(seconds, size):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("", "wav.scp: empty"),
+        (
+            "",
+            "wav.scp: empty; write a line for each recording: its utterance id and its audio file",
+        ),
         ("a\n", "wav.scp:1: no path after 'a'"),
         ("a x.wav\na y.wav\n", "wav.scp:2: a is there twice"),
         ("a cat x.wav |\n", "wav.scp:1: a is a command"),
