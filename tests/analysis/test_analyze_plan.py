@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
@@ -10,8 +9,11 @@ import torch
 
 from espnet_plugin.analysis.attention import MEASURES, measure
 from espnet_plugin.analysis.attention_report import SCHEMA, AnalysisError, load_report
+from espnet_plugin.analysis.measure import Context
 from espnet_plugin.analysis.propose import propose_reuse
-from espnet_plugin.analysis.run import AttentionPass, example_maps, map_groups
+from espnet_plugin.analysis.registry import make_measures
+from espnet_plugin.analysis.run import Pass
+from espnet_plugin.analysis.subject import load_subject
 from espnet_plugin.bin import analyze, plan
 from espnet_plugin.stacks.batches import iter_batches, list_utterances
 from espnet_plugin.stacks.experiment import load_experiment
@@ -53,8 +55,8 @@ def data_dir(librispeech_root, tmp_path_factory):
 def analysed(exp_dir, data_dir, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "analysis"
     analyze.main(
-        ["--exp_dir", str(exp_dir), "--data_dir", str(data_dir), "--out", str(out)]
-        + ["--batch_seconds", "12", "--num_threads", "1"]
+        ["--model", str(exp_dir), "--data", str(data_dir), "--out", str(out)]
+        + ["--measures", "attention", "map_similarity", "--batch_seconds", "12"]
     )
     return out
 
@@ -95,45 +97,16 @@ def test_the_file_says_where_it_comes_from(exp_dir, data_dir, analysed):
     assert 0 < matrix.min() < 1
 
 
-def test_figures_are_pictures(analysed):
-    names = sorted(p.name for p in analysed.iterdir())
-    assert names == ["attention.json", "maps.png", "measures.png", "similarity.png"]
-    for name in names[1:]:
-        head = (analysed / name).read_bytes()[:24]
-        assert head[:8] == b"\x89PNG\r\n\x1a\n"
-        assert int.from_bytes(head[16:20], "big") > 500  # pixels wide
-
-
-def test_shards_merge_to_the_same_bits(exp_dir, data_dir):
-    model = load_experiment(exp_dir).model
-    batches = list(iter_batches(data_dir, 6.0))
-    whole = AttentionPass(model)
-    whole.measure_all(batches)
-    parts = [AttentionPass(model) for _ in range(2)]
-    for n, part in enumerate(parts):
-        part.measure_all(batches[n::2])
-    parts[1].measures.merge(parts[0].measures)
-    parts[1].similarity.merge(parts[0].similarity)
-    assert parts[1].similarity_matrix() == whole.similarity_matrix()
-    one, two = whole.measures.result(), parts[1].measures.result()
-    assert all(torch.equal(one[b][m], two[b][m]) for b in one for m in MEASURES)
-    assert whole.frames == sum(part.frames for part in parts)
-
-
-def test_the_pass_keeps_what_it_is_asked_for(exp_dir, data_dir):
-    model = load_experiment(exp_dir).model
-    batch = next(iter_batches(data_dir, 6.0))
-    alone = AttentionPass(model, similarity=False)
-    alone.update(batch)
-    assert alone.measures.blocks == [0, 1, 3] and map_groups(model.encoder) == alone.groups
-    with pytest.raises(ValueError, match="was not measured"):
-        alone.similarity_matrix()
-    maps = example_maps(model, batch)
-    assert len(maps) == 4 and torch.equal(maps[1], maps[2])
-    assert all(torch.allclose(m.sum(-1), torch.ones(()), atol=1e-5) for m in maps)
-    names, speech, lengths = batch
+def test_the_pass_shows_leaders_alone_and_names_what_it_cannot_measure(exp_dir, data_dir):
+    subject = load_subject(exp_dir)
+    assert (subject.groups, subject.leaders) == ([[0], [1, 2], [3]], [0, 1, 3])
+    (attention,) = make_measures(["attention"], Context(subject, str(data_dir)))
+    run = Pass(subject, [attention], 16000)
+    names, speech, lengths = next(iter_batches(data_dir, 6.0))
+    run.update((names, speech, lengths))
+    assert attention.sums.blocks == [0, 1, 3] and run.utterances == len(names)
     with pytest.raises(ValueError, match=f"{names[0]}.*too short"):
-        alone.update((names, speech[:, :600], lengths.clamp(max=600)))
+        run.update((names, speech[:, :600], lengths.clamp(max=600)))
 
 
 def run_plan(analysed, out, *options):
@@ -175,6 +148,13 @@ def test_plans_that_cannot_be_are_refused(analysed, tmp_path, options, message):
     assert not (tmp_path / "plan.yaml").exists()
 
 
+def test_blocks_without_maps_are_not_reused(analysed):
+    report = load_report(analysed / "attention.json")
+    report["similarity"][2] = [None] * 4
+    with pytest.raises(AnalysisError, match="blocks 2 have no attention map"):
+        propose_reuse(report, theta=0.5)
+
+
 def test_without_similarity_only_sizes_are_possible(analysed):
     report = {**load_report(analysed / "attention.json"), "similarity": None}
     assert propose_reuse(report, group_size=2).reuse_groups() == [[0, 1], [2, 3]]
@@ -190,21 +170,3 @@ def test_files_that_are_no_analysis_are_refused(tmp_path):
         path.write_text(text)
         with pytest.raises(AnalysisError, match=message):
             load_report(path)
-
-
-def test_analyze_says_in_one_line_what_is_wrong(exp_dir, data_dir, tmp_path, tmp_path_factory):
-    base = ["--out", str(tmp_path), "--num_threads", "1"]
-    config = {**CONFIG, "frontend_conf": {"fs": "8k"}}
-    narrow = create_untrained(tmp_path_factory.mktemp("narrow"), config, ["<blank>", "<sos/eos>"])
-    for options, message in (
-        (["--exp_dir", str(narrow), "--data_dir", str(data_dir)], "has 16000 samples/s, not 8000"),
-        (["--exp_dir", str(tmp_path), "--data_dir", str(data_dir)], "config.yaml: not there"),
-        (["--exp_dir", str(exp_dir), "--data_dir", str(tmp_path)], "wav.scp: not there"),
-        (
-            ["--exp_dir", str(exp_dir), "--data_dir", str(data_dir), "--utt_id", "nobody"],
-            "no utterance nobody",
-        ),
-    ):
-        with pytest.raises(SystemExit, match=message):
-            analyze.main(base + options)
-    assert json.dumps(list(tmp_path.iterdir())) == "[]"

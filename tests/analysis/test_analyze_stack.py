@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
 from espnet_plugin.analysis.attention import MEASURES, measure
 from espnet_plugin.analysis.attention_report import load_report
-from espnet_plugin.analysis.run import map_groups
+from espnet_plugin.analysis.measure import Context
+from espnet_plugin.analysis.registry import make_measures
+from espnet_plugin.analysis.run import Pass
+from espnet_plugin.analysis.subject import Subject
 from espnet_plugin.bin import analyze, plan
 from espnet_plugin.stacks.asr import stack_of, write_experiment
 from espnet_plugin.stacks.batches import iter_batches
@@ -62,12 +67,13 @@ def test_the_measures_of_an_edited_stack(exp_dir, data_dir, tmp_path):
     actions = (Drop(0), ReuseAttention(2, 1), PruneHeads(3, (1,)))
     experiment, stack = edited(exp_dir, *actions)
     write_experiment(experiment, stack, tmp_path / "edited")
-    options = ["--exp_dir", str(tmp_path / "edited"), "--data_dir", str(data_dir)]
-    options += ["--out", str(tmp_path / "out"), "--num_threads", "1", "--figures", "false"]
-    with pytest.raises(SystemExit, match="different numbers of heads .*--similarity false"):
-        analyze.main(options)
-    analyze.main([*options, "--similarity", "false"])
+    options = ["--model", str(tmp_path / "edited"), "--data", str(data_dir)]
+    options += ["--out", str(tmp_path / "out"), "--measures", "map_similarity", "attention"]
+    analyze.main(options)
     report = load_report(tmp_path / "out" / "attention.json")
+    similarity = json.loads((tmp_path / "out" / "map_similarity.json").read_text())
+    assert similarity["similarity"] is report["similarity"] is None
+    assert similarity["reason"] == "blocks have different numbers of heads: [1, 2]"
     assert report["groups"] == [[0, 1], [2]]
     assert (report["model"]["blocks"], report["model"]["family"]) == (3, "wav2vec2")
     assert [len(block["heads"]) for block in report["blocks"]] == [2, 2, 1]
@@ -86,8 +92,8 @@ def test_the_measures_of_an_edited_stack(exp_dir, data_dir, tmp_path):
 
 def test_a_plan_for_a_stack_names_its_family(exp_dir, data_dir, tmp_path):
     analyze.main(
-        ["--exp_dir", str(exp_dir), "--data_dir", str(data_dir), "--out", str(tmp_path)]
-        + ["--num_threads", "1", "--figures", "false"]
+        ["--model", str(exp_dir), "--data", str(data_dir), "--out", str(tmp_path)]
+        + ["--measures", "attention"]
     )
     out = tmp_path / "plan.yaml"
     options = ["--analysis", str(tmp_path / "attention.json"), "--group_size", "2"]
@@ -98,6 +104,27 @@ def test_a_plan_for_a_stack_names_its_family(exp_dir, data_dir, tmp_path):
     apply_plan(stack_of(load_experiment(exp_dir)), proposed)
 
 
-def test_a_mimic_has_no_map(exp_dir):
+@torch.no_grad()
+def test_a_mimic_has_no_map(exp_dir, data_dir):
     _, stack = edited(exp_dir, Mimic((1, 2), 8, 2))
-    assert map_groups(stack) == [[0], [2]]
+    subject = Subject("mimic", stack)
+    assert (subject.groups, subject.heads, subject.blocks) == ([[0], [2]], [2, 0, 2], 3)
+    measures = make_measures(["attention", "map_similarity"], Context(subject, str(data_dir)))
+    run = Pass(subject, measures, 16000)
+    for batch in iter_batches(data_dir, 30.0):
+        run.update(batch)
+    attention, similarity = (measure.result() for measure in measures)
+    assert [len(block["heads"]) for block in attention["blocks"]] == [2, 0, 2]
+    matrix = similarity["similarity"]
+    assert matrix[1] == [None] * 3 and matrix[0][1] is None and 0 < matrix[0][2] < 1
+    assert (matrix[0][0], matrix[2][2]) == (1.0, 1.0)
+
+
+def test_a_stack_without_maps_says_so(exp_dir):
+    _, stack = edited(exp_dir, Mimic((0, 3), 8, 2))
+    names = ["attention", "map_similarity", "patterns"]
+    measures = make_measures(names, Context(Subject("mimic", stack), ""))
+    attention, similarity, patterns = (measure.result() for measure in measures)
+    assert attention["blocks"] == [{"block": 0, "shares_map_of": None, "heads": []}]
+    assert similarity["reason"] == "no block has an attention map"
+    assert patterns["blocks"] == []
