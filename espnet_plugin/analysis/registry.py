@@ -35,6 +35,12 @@ MEASURES: Dict[str, Entry] = {
     "patterns": Entry(
         f"{_HERE}.block_pattern:make", "what the attention of each block looks like, with intervals"
     ),
+    "similarity": Entry(
+        f"{_HERE}.similarity_measure:make", "cosine, CKA and mutual k-NN of all pairs of states"
+    ),
+    "examples": Entry(
+        f"{_HERE}.examples:make", "utterances to look at: every map as a picture, sound, phones"
+    ),
 }
 """Name on the command line -> where it is made."""
 

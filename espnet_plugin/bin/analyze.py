@@ -67,6 +67,47 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_threads", type=int, default=2, help="processor threads (default: 2)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
 
+    group = parser.add_argument_group("similarity of hidden states")
+    group.add_argument(
+        "--similarity_samples",
+        choices=["frames", "utterances"],
+        default="frames",
+        help="what is compared: frames, or each utterance's mean (default: %(default)s)",
+    )
+    group.add_argument(
+        "--neighbours", type=int, default=10, help="k of mutual k-NN (default: %(default)s)"
+    )
+    group.add_argument(
+        "--neighbour_sweep",
+        type=int,
+        nargs="*",
+        default=[1, 2, 5, 10, 20, 50],
+        metavar="K",
+        help="further k (default: 1 2 5 10 20 50)",
+    )
+    group.add_argument(
+        "--similarity_utterances",
+        type=int,
+        default=1000,
+        help="utterances that are kept to be compared, if these are the samples "
+        "(default: %(default)s)",
+    )
+
+    group = parser.add_argument_group("examples")
+    group.add_argument(
+        "--examples",
+        nargs="+",
+        default=["3"],
+        metavar="N",
+        help="utterances to look at: how many, spread over the lengths, or their ids (default: 3)",
+    )
+    group.add_argument(
+        "--examples_megabytes",
+        type=float,
+        default=9.0,
+        help="what their pictures take at most (default: %(default)s)",
+    )
+
     group = parser.add_argument_group("in parts")
     group.add_argument("--num_shards", type=int, help="how many parts the data is measured in")
     group.add_argument("--shard", type=int, help="measure only this part, from 1; then --merge")
