@@ -67,8 +67,9 @@ plan_arm() {
             plugin plan "${data[@]}" --similarity "${plans}/similarity.json" "${options[@]}" \
                 --out "${plans}/${name}.yaml" ;;
         reuse)
-            plugin analyze --exp_dir "${model}" --data_dir "${dump}/${valid_set}" \
-                --out "${plans}/attention" --num_threads "${num_threads}" --device "${device}"
+            plugin analyze --model "${model}" --data "${dump}/${valid_set}" \
+                --measures attention map_similarity --out "${plans}/attention" \
+                --num_threads "${num_threads}" --device "${device}"
             plugin plan --analysis "${plans}/attention/attention.json" --group_size 2 \
                 --out "${plans}/${name}.yaml" ;;
         mimic_*)

@@ -438,11 +438,16 @@ if wanted 4; then
 fi
 
 if wanted 5; then
-    log "Stage 5: attention of ${base_exp} on ${analyze_set}"
+    log "Stage 5: what the blocks of ${base_exp} do with ${analyze_set}"
+    options=()
+    cuts=${datadir}/manifests/${analyze_set}_cuts.jsonl.gz
+    if gzip -cd "${cuts}" | grep -c '"alignment"' > /dev/null; then
+        options+=(--alignments "${cuts}")
+    fi
     # shellcheck disable=SC2086
-    plugin analyze --exp_dir "${base_exp}" --checkpoint "${inference_asr_model}" \
-        --data_dir "${dump}/${analyze_set}" --out "${base_exp}/analysis_${analyze_set}" \
-        --num_threads "${num_threads}" --device "${device}" ${analyze_args}
+    plugin analyze --model "${base_exp}" --checkpoint "${inference_asr_model}" \
+        --data "${dump}/${analyze_set}" --out "${base_exp}/analysis_${analyze_set}" \
+        --num_threads "${num_threads}" --device "${device}" "${options[@]}" ${analyze_args}
     finished 5
 fi
 
