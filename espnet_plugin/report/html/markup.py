@@ -1,0 +1,100 @@
+"""Pieces of the page: text is escaped, figures are numbered and say where they come from."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+
+MARKS = {
+    "P": "read in the paper or its authors' code",
+    "A": "stated in an abstract",
+    "I": "our inference",
+}
+
+
+class Section(NamedTuple):
+    """A part of the page, with an entry in its navigation."""
+
+    id: str
+    title: str
+    html: str
+
+
+class Figures:
+    """The figures of a page: descriptions for plotly, and the markup that holds them."""
+
+    def __init__(self) -> None:
+        self.specs: List[Dict[str, Any]] = []
+
+    def add(self, spec: Dict[str, Any], title: str, caption: str, mark: str, alt: str = "") -> str:
+        """Markup of a figure.
+
+        Args:
+            spec: ``data`` and ``layout`` of plotly; colours by name, see assets/figures.js.
+            title: what is drawn, plain text.
+            caption: source, unit and scale, plain text.
+            mark: P, A or I, or nothing for a plain fact.
+            alt: what a reader who cannot see it should know; the title otherwise.
+        """
+        number = len(self.specs)
+        self.specs.append(spec)
+        height = int(spec["layout"].get("height", 320))
+        return (
+            f"<figure><h3>{escape(title)} {mark_html(mark)}</h3>"
+            f'<div class="plot" id="figure-{number}" data-figure="{number}" role="img" '
+            f'style="height:{height}px" aria-label="{escape(alt or title)}"></div>'
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
+        )
+
+
+def mark_html(mark: str) -> str:
+    """A mark as a badge that says what it means."""
+    return f'<span class="mark" title="{escape(MARKS[mark])}">{mark}</span>' if mark else ""
+
+
+def tabs(name: str, panels: Sequence[Tuple[str, str]]) -> str:
+    """Panels (title, markup) of which one is shown; in print all are."""
+    if len(panels) == 1:
+        return panels[0][1]
+    heads, bodies = [], []
+    for n, (title, body) in enumerate(panels):
+        heads.append(
+            f'<button type="button" role="tab" id="{name}-tab-{n}" aria-controls="{name}-{n}" '
+            f'aria-selected="{"true" if n == 0 else "false"}">{escape(title)}</button>'
+        )
+        bodies.append(
+            f'<div class="panel" role="tabpanel" id="{name}-{n}" aria-labelledby="{name}-tab-{n}"'
+            f"{'' if n == 0 else ' hidden'}>{body}</div>"
+        )
+    return f'<div class="tabs" role="tablist">{"".join(heads)}</div>{"".join(bodies)}'
+
+
+def table(
+    caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]], text: Sequence[int] = ()
+) -> str:
+    """A table; the first cell of a row is its heading, ``text`` columns are set to the left."""
+    cells = "".join(f'<th scope="col">{escape(one)}</th>' for one in head)
+    lines = []
+    for row in rows:
+        line = f'<th scope="row">{escape(str(row[0]))}</th>'
+        for n, one in enumerate(row[1:], 1):
+            line += f"<td{' class=text' if n in text else ''}>{escape(number(one))}</td>"
+        lines.append(f"<tr>{line}</tr>")
+    return (
+        f'<div class="scroll"><table><caption>{escape(caption)}</caption><thead><tr>{cells}</tr>'
+        f"</thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A figure to read: four significant digits; a dash for nothing."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.{digits}g}".replace("-", "−")
+    return str(value)
+
+
+def block_label(block: int, leader: int) -> str:
+    """A block's number, and whose map it uses."""
+    return str(block) if block == leader else f"{block} = {leader}"
