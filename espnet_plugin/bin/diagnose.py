@@ -1,8 +1,9 @@
-"""Which blocks of a stack attend abnormally.
+"""Which blocks of an encoder attend abnormally.
 
 ::
 
-    python -m espnet_plugin.bin.diagnose --model exp/asr --data_dir data/dev --out diagnosis.json
+    python -m espnet_plugin.bin.diagnose --model exp/asr --data data/dev --out diagnosis.json
+    python -m espnet_plugin.bin.diagnose --analysis exp/asr/analysis --out diagnosis.json
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from typing import Any, Dict, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
+from espnet_plugin.analysis.diagnosis import DECADES, LEAST, TIMES
 from espnet_plugin.primitives import bound_primitives
+
+if TYPE_CHECKING:
+    from espnet_plugin.analysis.diagnosis_file import Measured
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -21,12 +26,27 @@ def get_parser() -> argparse.ArgumentParser:
         description="Find the blocks whose attention is abnormal among their neighbours",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--model", required=True, help="whatever load_stack reads")
-    parser.add_argument("--data_dir", required=True, help="Kaldi directory with wav.scp")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", help="ESPnet experiment, or whatever load_stack reads")
+    source.add_argument(
+        "--analysis", help="directory of espnet_plugin.bin.analyze, with the measure patterns"
+    )
+    parser.add_argument(
+        "--data",
+        "--data_dir",
+        dest="data",
+        help="Kaldi directory with wav.scp, or file of lhotse cuts; for --model",
+    )
     parser.add_argument("--out", required=True, help="JSON; see docs/diagnosis.md")
     parser.add_argument("--labels", nargs="*", default=[], help="patterns that are abnormal")
-    parser.add_argument("--times", type=float, default=5.0, help="margin, in robust deviations")
-    parser.add_argument("--least", type=float, default=0.4, help="margin, not below this")
+    parser.add_argument("--times", type=float, default=TIMES, help="margin, in robust deviations")
+    parser.add_argument("--least", type=float, default=LEAST, help="margin, not below this")
+    parser.add_argument(
+        "--decades",
+        type=float,
+        default=DECADES,
+        help="least margin of how near a pure pattern is: 1 means ten times as near",
+    )
     parser.add_argument(
         "--at_least",
         type=int,
@@ -59,52 +79,39 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
 
 
 def _diagnose(args: argparse.Namespace) -> Dict[str, Any]:
+    from espnet_plugin.analysis.diagnosis_file import describe, read_patterns
+    from espnet_plugin.atomic import write_json
+
+    if args.analysis is None and args.data is None:
+        raise ValueError("--model needs --data")
+    measured = _measure(args) if args.analysis is None else read_patterns(args.analysis)
+    rule = (args.labels, args.times, args.least, args.decades)
+    found = describe(measured, *rule, at_least=args.at_least)
+    write_json(args.out, found)
+    return found
+
+
+def _measure(args: argparse.Namespace) -> Measured:
     import torch
 
-    from espnet_plugin.analysis.block_pattern import PATTERNS, Patterns
-    from espnet_plugin.analysis.diagnosis import diagnose
+    from espnet_plugin.analysis.block_pattern import Patterns
+    from espnet_plugin.analysis.diagnosis_file import Measured
     from espnet_plugin.analysis.run import Pass
     from espnet_plugin.analysis.subject import load_subject
-    from espnet_plugin.atomic import write_json
     from espnet_plugin.progress import progress
     from espnet_plugin.stacks.batches import list_utterances, plan_batches, read_batch
 
     torch.set_num_threads(args.num_threads)
     subject = load_subject(args.model, device=args.device)
     done = Patterns(subject.leaders)
-    utterances = list_utterances(args.data_dir, subject.rate)
+    utterances = list_utterances(args.data, subject.rate)
     run = Pass(subject, [done], utterances[0].rate)
     for batch in progress(plan_batches(utterances, args.batch_seconds), "diagnose (batches)"):
         run.update(read_batch(batch))
-    patterns = done.patterns()
-    diagnosis = diagnose(patterns, args.labels, times=args.times, least=args.least)
-    candidates = diagnosis.abnormal
-    if len(candidates) < args.at_least:
-        candidates = diagnosis.most_deviating(args.at_least)
-    blocks = [
-        {
-            "block": place,
-            "label": pattern.label,
-            "scores": dict(zip(PATTERNS, pattern.scores, strict=True)),
-            "intervals_95": dict(zip(PATTERNS, pattern.intervals, strict=True)),
-            "deviation": diagnosis.deviation[place],
-        }
-        for place, pattern in patterns.items()
-    ]
-    found = {
-        "schema": "espnet_plugin/diagnosis/1",
-        "model": str(args.model),
-        "family": subject.family,
-        "stack_blocks": subject.blocks,
-        "data": {"directory": str(args.data_dir), "utterances": len(done.values()[0])},
-        "rule": {"times": args.times, "least": args.least, "labels": list(args.labels)},
-        "blocks": blocks,
-        "flags": [flag._asdict() for flag in diagnosis.flags],
-        "abnormal": diagnosis.abnormal,
-        "candidates": candidates,
-    }
-    write_json(args.out, found)
-    return found
+    patterns, count = done.patterns(), len(done.values()[0])
+    return Measured(
+        str(args.model), subject.family, subject.blocks, str(args.data), count, patterns
+    )
 
 
 if __name__ == "__main__":

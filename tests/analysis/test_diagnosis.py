@@ -14,11 +14,14 @@ from espnet_plugin.analysis.block_pattern import Pattern, Patterns, label_of, sc
 from espnet_plugin.analysis.diagnosis import diagnose, running_median
 from espnet_plugin.analysis.run import Pass
 from espnet_plugin.analysis.subject import load_subject
+from espnet_plugin.bin import analyze, plan
 from espnet_plugin.bin import diagnose as command
 from espnet_plugin.stacks.batches import list_utterances, plan_batches, read_batch
 from espnet_plugin.stacks.hooks import attention_maps
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
 from espnet_plugin.stacks.wav2vec2.stack import Wav2Vec2Stack
+from espnet_plugin.surgery.actions import Drop
+from espnet_plugin.surgery.plan import BlockPlan
 
 FRAMES = 40
 
@@ -78,10 +81,14 @@ def test_what_a_flag_says():
     found = diagnose({2 * n: pattern(v) for n, v in enumerate(values)})
     assert [(f.block, f.rule) for f in found.flags] == [
         (10, "trend:global"),
+        (10, "pure:global"),
         (10, "trend:diagonal"),
     ]
-    assert found.flags[0].figures == "global 1.000, its neighbours' median 0.200, margin 0.400"
-    assert found.abnormal == [10] and found.deviation[10] == pytest.approx(2.0)
+    assert found.flags[0].figures == "global 1.000, its neighbours' median 0.200, margin 0.600"
+    assert found.flags[1].figures == (
+        "1 - global 0.0001, its neighbours' median 0.8000: 8000 times as near, margin 10 times"
+    )
+    assert found.abnormal == [10] and found.deviation[10] == pytest.approx(np.log10(8000))
     assert found.most_deviating(2) == [0, 10]
     by_label = diagnose({n: pattern(v) for n, v in enumerate(values)}, labels=["diagonal"])
     assert by_label.abnormal == list(range(8))
@@ -91,9 +98,25 @@ def test_what_a_flag_says():
         diagnose({n: pattern(values[0]) for n in range(2)})
 
 
+def test_a_uniform_block_among_global_ones_is_found_by_how_pure_it_is():
+    values = [[0.90, 0.05, 0.1], [0.93, 0.03, 0.0], [1.0, 0.0, 0.0], [0.95, 0.02, 0.0]] * 2
+    values[6] = [0.85, 0.1, 0.2]
+    found = diagnose({n: pattern(v) for n, v in enumerate(values)})
+    assert [(flag.block, flag.rule) for flag in found.flags] == [(2, "pure:global")]
+    assert diagnose({n: pattern(v) for n, v in enumerate(values)}, decades=4.0).flags == []
+
+
+def test_two_abnormal_blocks_at_the_end_of_a_short_stack_are_found():
+    values = [[0.0, 0.9, 0.0]] * 2 + [[0.8, 0.05, 0.2]] * 4
+    assert diagnose({n: pattern(v) for n, v in enumerate(values)}).abnormal == [0, 1]
+    assert diagnose({n: pattern(v) for n, v in enumerate(values[::-1])}).abnormal == [4, 5]
+
+
 def test_running_median():
     values = np.array([[1.0], [9.0], [2.0], [3.0], [4.0]])
-    assert running_median(values, 3)[:, 0].tolist() == [5.0, 2.0, 3.0, 3.0, 3.5]
+    assert running_median(values, 3)[:, 0].tolist() == [2.0, 2.0, 3.0, 3.0, 3.0]
+    assert running_median(values, 5)[:, 0].tolist() == [3.0] * 5
+    assert running_median(values[:4], 7)[:, 0].tolist() == [2.5] * 4
     with pytest.raises(ValueError, match="odd"):
         running_median(values, 4)
 
@@ -174,6 +197,26 @@ def test_the_command(model, data_dir, tmp_path, capsys):
     assert "| 3 | " in capsys.readouterr().out
     with pytest.raises(SystemExit, match="diagnose: unknown label 'x'"):
         command.main([str(option) for option in [*options, "--labels", "x"]])
+    with pytest.raises(SystemExit, match="diagnose: --model needs --data"):
+        command.main(["--model", str(model), "--out", str(out)])
+
+
+def test_the_command_reads_what_the_suite_measured(model, data_dir, tmp_path):
+    options = ["--model", model, "--data", data_dir, "--out", tmp_path]
+    analyze.main([str(o) for o in [*options, "--measures", "patterns"]])
+    more = ["--at_least", "1", "--out"]
+    command.main(["--analysis", str(tmp_path), *more, str(tmp_path / "one.json")])
+    command.main([str(o) for o in [*options[:-2], *more, tmp_path / "two.json"]])
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert one == two and one["family"] == "wav2vec2" and len(one["blocks"]) == 4
+    plan.main(["--diagnosis", str(tmp_path / "one.json"), "--arms", str(tmp_path)])
+    dropped = BlockPlan.load(tmp_path / "drop.yaml").actions
+    assert dropped == tuple(Drop(block) for block in one["candidates"]) and dropped
+    with pytest.raises(SystemExit, match="patterns.json: not there; analyze with --measures"):
+        command.main(["--analysis", str(data_dir), "--out", str(tmp_path / "no.json")])
+    (tmp_path / "patterns.json").write_text('{"schema": "espnet_plugin/attention/2"}')
+    with pytest.raises(SystemExit, match="patterns.json: holds no patterns of .* schema 'esp"):
+        command.main(["--analysis", str(tmp_path), "--out", str(tmp_path / "no.json")])
 
 
 def test_an_utterance_of_one_frame_has_no_pattern(model, data_dir):
