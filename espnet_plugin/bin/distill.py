@@ -53,6 +53,12 @@ def get_parser() -> argparse.ArgumentParser:
     add("--interval", type=int, default=Settings.interval, help="updates between checkpoints")
     add("--dropout", action="store_true", help="the student's dropout is on")
     add("--batch_seconds", type=float, default=60.0, help="speech in a batch, padding included")
+    add(
+        "--speed_perturb",
+        type=float,
+        default=0.0,
+        help="play batches of --data_dir slower or faster, by at most this share (0.1: 0.9 to 1.1)",
+    )
     add("--seed", type=int, default=0)
     add("--ngpu", type=int, choices=(0, 1), default=0)
     add("--num_threads", type=int, default=2, help="processor threads")

@@ -150,6 +150,9 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--finalist_updates", type=int, default=60, help="updates of that healing (60)"
     )
+    group.add_argument(
+        "--finalist_rate", type=float, default=1e-3, help="learning rate of that healing (0.001)"
+    )
     group.add_argument("--train_data_dir", help="Kaldi directory with wav.scp: speech to heal on")
     return parser
 
@@ -335,7 +338,8 @@ def _trial(args: argparse.Namespace, subject: Subject, held_out: List[Utterance]
             f"{both[0]} is in --train_data_dir {args.train_data_dir} and in --data_dir "
             f"{args.data_dir}: plans must be chosen by speech that they were not healed on"
         )
-    settings = Settings(max_updates=args.finalist_updates, interval=args.finalist_updates)
+    updates, rate = args.finalist_updates, args.finalist_rate
+    settings = Settings(max_updates=updates, interval=updates, learning_rate=rate)
     return Trial(speech, settings, args.batch_seconds, args.seed)
 
 

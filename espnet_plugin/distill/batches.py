@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import Callable, List, Optional, Sequence
 
+from torch.nn import functional
+
 from espnet_plugin.stacks.batches import Batch, Utterance, read_batch
 
 SPREAD = 0.15
@@ -63,3 +65,34 @@ class SpeechBatches:
         if self.seed is not None:
             draw.shuffle(batches)
         return batches
+
+
+def at_random_speed(
+    spread: float, seed: int = 0, read: Callable[[List[Utterance]], Batch] = read_batch
+) -> Callable[[List[Utterance]], Batch]:
+    """A ``read`` for :class:`SpeechBatches`: each batch is played a little slower or faster.
+
+    The speed is drawn anew for every batch, by its utterances and the seed, and pitch goes with it
+    (samples are interpolated linearly). A teacher says something of such speech too; of speech that
+    it was trained on it often says the transcripts and no more.
+
+    Args:
+        spread: speeds are from 1 − spread to 1 + spread.
+        seed: of the draws.
+        read: what reads waveforms.
+
+    Raises:
+        ValueError: a spread that is not from 0 to less than 1.
+    """
+    if not 0 <= spread < 1:
+        raise ValueError(f"speeds vary by 0 to less than 1, not {spread:g}")
+
+    def changed(utterances: List[Utterance]) -> Batch:
+        names, speech, lengths = read(utterances)
+        draw = random.Random(f"{seed} {' '.join(names)}")
+        longer = 1 / draw.uniform(1 - spread, 1 + spread)
+        size = max(1, round(speech.size(1) * longer))
+        speech = functional.interpolate(speech.unsqueeze(1), size=size, mode="linear").squeeze(1)
+        return names, speech, (lengths * longer).long().clamp(1, size)
+
+    return changed

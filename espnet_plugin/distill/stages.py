@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from espnet_plugin.distill.batches import SpeechBatches
+from espnet_plugin.distill.batches import SpeechBatches, at_random_speed
 from espnet_plugin.distill.healing import Healing, Weights, heal
 from espnet_plugin.distill.losses import ctc_loss
 from espnet_plugin.distill.mimic import mimics_of, teach_mimic
@@ -15,7 +15,7 @@ from espnet_plugin.distill.pairs import pairs_of
 from espnet_plugin.distill.settings import Settings
 from espnet_plugin.distill.task import train_task
 from espnet_plugin.distill.transcripts import Transcripts
-from espnet_plugin.stacks.batches import list_utterances
+from espnet_plugin.stacks.batches import list_utterances, read_batch
 
 STAGES = ("heal", "mimic", "task")
 History = List[Dict[str, Any]]
@@ -36,7 +36,8 @@ class Job:
         self.args, self.models = args, models
         directories = [d for d in (args.data_dir, args.valid_data_dir) if d is not None]
         found = [list_utterances(directory, models.rate) for directory in directories]
-        self.batches = SpeechBatches(found[0], args.batch_seconds, args.seed)
+        read = at_random_speed(args.speed_perturb, args.seed) if args.speed_perturb else read_batch
+        self.batches = SpeechBatches(found[0], args.batch_seconds, args.seed, read)
         self.valid: Optional[SpeechBatches] = None
         if args.valid_data_dir is not None:
             self.valid = SpeechBatches(found[1], args.batch_seconds, None)
@@ -138,7 +139,10 @@ class Job:
         """What else a checkpoint depends on."""
         args = self.args
         names = ("teacher", "student", "plan", "data_dir", "valid_data_dir", "batch_seconds")
-        return {**{name: getattr(args, name) for name in names}, "train_front": args.train_front}
+        said = {**{name: getattr(args, name) for name in names}, "train_front": args.train_front}
+        if args.speed_perturb:  # checkpoints of before there was this have no such name
+            said["speed_perturb"] = args.speed_perturb
+        return said
 
     def _usual(self) -> Tuple[str, ...]:
         if not mimics_of(self.models.student) or self.args.plan is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espnet_plugin.distill.batches import SpeechBatches
+from espnet_plugin.distill.batches import SpeechBatches, at_random_speed
 from espnet_plugin.stacks.batches import Utterance
 
 
@@ -65,3 +66,34 @@ def test_nothing_to_draw_from():
         SpeechBatches([])
     with pytest.raises(ValueError, match="0 s"):
         SpeechBatches(some([1]), 0)
+
+
+def test_batches_are_played_slower_or_faster(tmp_path):
+    """A tone of 100 Hz comes out at another pitch, and is as much shorter."""
+    time = torch.arange(4000) / 1000
+
+    def read(batch):
+        speech = torch.sin(2 * torch.pi * 100 * time).repeat(len(batch), 1)
+        lengths = torch.tensor([4000] + [1000] * (len(batch) - 1))
+        speech[1:, 1000:] = 0
+        return [u.utt_id for u in batch], speech, lengths
+
+    changed = at_random_speed(0.2, 5, read)
+    speeds = []
+    for number in range(40):
+        batch = some([400, 100])[:2] if number == 0 else [some([1] * 60)[number], some([1])[0]]
+        names, speech, lengths = changed(batch)
+        speed = 4000 / speech.size(1)
+        speeds.append(speed)
+        assert names == [u.utt_id for u in batch]
+        assert lengths.tolist() == pytest.approx([4000 / speed, 1000 / speed], abs=1.5)
+        assert speech[1, lengths[1] + 2 :].abs().max() == 0
+        peak = torch.fft.rfft(speech[0]).abs().argmax() * 1000 / speech.size(1)
+        assert float(peak) == pytest.approx(100 * speed, abs=0.3)
+    assert 0.8 <= min(speeds) < 0.87 and 1.13 < max(speeds) <= 1.2
+    again = at_random_speed(0.2, 5, read)(batch)
+    assert torch.equal(again[1], speech) and torch.equal(again[2], lengths)
+    assert at_random_speed(0.2, 6, read)(batch)[1].shape != speech.shape
+    for spread in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="speeds vary by 0 to less than 1"):
+            at_random_speed(spread)

@@ -84,6 +84,22 @@ def test_an_experiment_is_healed_and_decodes(experiment, speech_dir, utterances,
     assert all(each in str(caught.value) for each in named)
 
 
+def test_speech_at_other_speeds_heals_too(experiment, speech_dir, tmp_path):
+    given = plan(tmp_path, DROP, "conformer", 3)
+    common = ("--teacher", experiment, "--plan", given, "--data_dir", speech_dir)
+    common += ("--max_updates", 2, "--batch_seconds", 3)
+    for name, speed in (("as_it_is", 0.0), ("one", 0.1), ("two", 0.1)):
+        run(*common, "--out", tmp_path / name, "--speed_perturb", speed)
+    states = {
+        name: load_experiment(tmp_path / name).model.state_dict()
+        for name in ("as_it_is", "one", "two")
+    }
+    same = {n: all(torch.equal(states[n][k], t) for k, t in states["one"].items()) for n in states}
+    assert same == {"as_it_is": False, "one": True, "two": True}
+    with pytest.raises(SystemExit, match="speed_perturb 0.1, not 0.2"):
+        run(*common, "--out", tmp_path / "one", "--speed_perturb", 0.2)
+
+
 def test_a_student_of_before_is_healed_further(experiment, speech_dir, tmp_path):
     given = plan(tmp_path, DROP, "conformer", 3)
     common = ("--teacher", experiment, "--data_dir", speech_dir, "--max_updates", 1)
@@ -169,6 +185,7 @@ def test_what_is_wrong_is_one_line(experiment, speech_dir, tmp_path, capsys):
         ([*data, "--max_updates", 1, 2], "--max_updates: give one number, or one for each"),
         ([*data, "--stages", "mimic"], "no mimic"),
         ([*data, "--batch_seconds", 0], "batches of 0.0 s"),
+        ([*data, "--speed_perturb", 1.5], "speeds vary by 0 to less than 1, not 1.5"),
         ([*data, "--out", tmp_path / "full"], "full: there is something in it"),
         (["--teacher", tmp_path / "no", *data[2:]], "no: not there"),
     ):
