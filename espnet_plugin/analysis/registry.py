@@ -41,6 +41,16 @@ MEASURES: Dict[str, Entry] = {
     "examples": Entry(
         f"{_HERE}.examples:make", "utterances to look at: every map as a picture, sound, phones"
     ),
+    "relation": Entry(
+        f"{_HERE}.phoneme_measures:make_relation",
+        "which phonemes each head prefers at which (phoneme relation maps)",
+        aligned=True,
+    ),
+    "phoneme_attention": Entry(
+        f"{_HERE}.phoneme_measures:make_attention",
+        "attention to frames of the same and of similar phonemes elsewhere",
+        aligned=True,
+    ),
 }
 """Name on the command line -> where it is made."""
 
