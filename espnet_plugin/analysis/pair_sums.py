@@ -88,7 +88,7 @@ def _hsic(gram: Tensor) -> Tuple[Tensor, Tensor]:
 
 
 def _nearest(products: Tensor, neighbours: Sequence[int]) -> List[Tensor]:
-    """For each k, ascending, who is among the k nearest of each sample: (S, n, n), true or false.
+    """For each k, ascending, who is among the k nearest of each sample: (S, n, n) float32, 1 or 0.
 
     Of equal ones those that come first. ``products``: (S, n, n), changed.
     """
@@ -99,16 +99,17 @@ def _nearest(products: Tensor, neighbours: Sequence[int]) -> List[Tensor]:
     found = []
     for k in neighbours:
         last = largest[..., k - 1 : k]
-        near = products >= last
-        if bool((near.sum(dim=2) > k).any()):
+        near = torch.ge(products, last, out=torch.empty_like(products, dtype=torch.float32))
+        if int(near.sum(dim=2).max()) > k:
             nearer = products > last
-            equal = near & ~nearer
-            near = nearer | (equal & (equal.cumsum(dim=2) <= k - nearer.sum(dim=2, keepdim=True)))
+            equal = (products == last).int()
+            room = k - nearer.sum(dim=2, keepdim=True)
+            near = (nearer | ((equal > 0) & (equal.cumsum(dim=2) <= room))).float()
         found.append(near)
     return found
 
 
 def _products(near: Tensor) -> Tensor:
-    """How many places are true in both, of all pairs; exact in float32 below 2**24 of them."""
-    flat = near.flatten(1).float()
+    """How many places are 1 in both, of all pairs; exact in float32 below 2**24 of them."""
+    flat = near.flatten(1)
     return (flat @ flat.T).double()
