@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from espnet_plugin.score.counts import GAP, Counts, align, count_errors
-from espnet_plugin.score.interval import bootstrap_interval
+from espnet_plugin.score.interval import bootstrap_interval, paired_interval
 from espnet_plugin.score.sets import Scores, score_texts
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "align",
     "bootstrap_interval",
     "count_errors",
+    "paired_interval",
     "score_texts",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def bootstrap_interval(
-    errors: Sequence[int],
+    errors: Sequence[float],
     tokens: Sequence[int],
     level: float = 0.95,
     samples: int = 2000,
@@ -40,3 +40,38 @@ def bootstrap_interval(
         return None
     low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def paired_interval(
+    errors: Sequence[float],
+    other_errors: Sequence[float],
+    tokens: Sequence[int],
+    level: float = 0.95,
+    samples: int = 2000,
+    seed: int = 0,
+) -> Optional[Tuple[float, float]]:
+    """Percentile interval of the difference of two error rates on the same utterances.
+
+    In each sample both systems have the same utterances (Bisani and Ney, ICASSP 2004), so that what
+    is hard for both does not count.
+
+    Args:
+        errors: of every utterance; the mean over several runs of a system is a number too.
+        other_errors: of the same utterances by the system that is compared with.
+        tokens: reference tokens of every utterance.
+        level, samples, seed: as for :func:`bootstrap_interval`.
+
+    Returns:
+        Lower and upper end of rate − other rate, in percent points; None if no sample has a
+        reference token.
+
+    Raises:
+        ValueError: the three are not of one length.
+    """
+    if not len(errors) == len(other_errors) == len(tokens):
+        raise ValueError(
+            f"{len(errors)} and {len(other_errors)} errors of {len(tokens)} utterances cannot be "
+            "paired"
+        )
+    differences = np.subtract(errors, other_errors, dtype=np.float64)
+    return bootstrap_interval(differences.tolist(), tokens, level, samples, seed)

@@ -17,6 +17,7 @@ from espnet_plugin.score import (
     align,
     bootstrap_interval,
     count_errors,
+    paired_interval,
     score_texts,
 )
 from espnet_plugin.score.sets import ScoreError, read_text
@@ -93,6 +94,24 @@ def test_interval() -> None:
     assert low == pytest.approx(centre - half, abs=0.15)
     assert high == pytest.approx(centre + half, abs=0.15)
     assert bootstrap_interval(errors.tolist(), [10] * 400) == (low, high)
+
+
+def test_paired_interval() -> None:
+    """What is hard for both does not count: much narrower than the intervals of each."""
+    generator = np.random.default_rng(0)
+    hard = generator.integers(0, 8, size=400)
+    more = generator.binomial(1, 0.3, size=400)
+    low, high = paired_interval((hard + more).tolist(), hard.tolist(), [10] * 400)
+    half = 1.96 * 10 * more.std() / np.sqrt(400)
+    assert low == pytest.approx(10 * more.mean() - half, abs=0.1)
+    assert high == pytest.approx(10 * more.mean() + half, abs=0.1)
+    apart = bootstrap_interval(hard.tolist(), [10] * 400)
+    assert apart is not None and apart[1] - apart[0] > 3 * (high - low)
+    mirrored = paired_interval(hard.tolist(), (hard + more).tolist(), [10] * 400)
+    assert mirrored == pytest.approx((-high, -low))
+    assert paired_interval([0.5], [0.5], [0]) is None
+    with pytest.raises(ValueError, match="2 and 1 errors of 2 utterances"):
+        paired_interval([1, 2], [1], [3, 3])
 
 
 def test_tables() -> None:
