@@ -75,7 +75,8 @@ def hidden_states(encoder: nn.Module, callback: Callback) -> Iterator[None]:
         raise TypeError(f"{type(encoder).__name__} with ctc_trim takes frames out between blocks")
 
     def show(number: int, x: Any, mask: Optional[torch.Tensor]) -> None:
-        x = x[0] if isinstance(x, tuple) else x
+        while isinstance(x, tuple):  # with positions, a mask, maps
+            x = x[0]
         lengths = _lengths(x, mask)
         valid = torch.arange(x.size(1)) < lengths[:, None]
         callback(
@@ -90,8 +91,8 @@ def hidden_states(encoder: nn.Module, callback: Callback) -> Iterator[None]:
 
     def finish(module: nn.Module, inputs: Any, output: Any) -> None:
         x = output[0][0] if isinstance(output[0], tuple) else output[0]
-        frames = torch.arange(x.size(1), device=x.device)
-        show(len(blocks), x, (frames < output[1].to(x.device)[:, None]).unsqueeze(1))
+        frames = torch.arange(x.size(1))
+        show(len(blocks), x, (frames < output[1].cpu()[:, None]).unsqueeze(1))
 
     handles = [blocks[0].register_forward_pre_hook(enter), encoder.register_forward_hook(finish)]
     handles += [b.register_forward_hook(leave(n + 1)) for n, b in enumerate(blocks[:-1])]
