@@ -165,44 +165,37 @@ class LabelledFrames:
         """The phoneme attention relationship of maps (H, T, T), or padded: (H, C, C) float64."""
         pairs = torch.outer(self.sizes, self.sizes)
         found = self.attended(maps) / pairs.where(pairs > 0, pairs.new_tensor(torch.nan))
-        found.diagonal(dim1=1, dim2=2).fill_(torch.nan)
-        queries, keys, weights, stretches = self.apart
-        values = maps.flatten(1).index_select(1, queries * maps.shape[-1] + keys).double()
-        for label, start, stop in stretches:
-            found[:, label, label] = values[:, start:stop] @ weights[start:stop]
+        masks, weights, repeated = self.apart
+        maps = maps[:, : self.frames, : self.frames]
+        own = found.new_zeros(self.classes + 1, len(maps))
+        for places, mask, weight in zip(self.places, masks, weights, strict=True):
+            mask = mask.to(maps.dtype)
+            rows = torch.stack([(head * mask).sum(-1) for head in maps]).double()
+            _add_rows(own, 0, places, (rows * weight).T)
+        own = own[:-1].where(repeated[:, None], own.new_tensor(torch.nan))
+        found.diagonal(dim1=1, dim2=2).copy_(own.T)
         return found * self.frames
 
     @cached_property
-    def apart(self) -> Tuple[Tensor, Tensor, Tensor, List[Tuple[int, int, int]]]:
-        """Pairs of frames of one class in different runs of it, those of a class together.
+    def apart(self) -> Tuple[Tensor, Tensor, Tensor]:
+        """What is of one class but not in one run.
 
         Returns:
-            queries (N,); keys (N,); the weight of each pair in its class's mean (N,); and the
-            class, start and stop of each stretch.
+            (f, T, T) float32: how many labels of each frame are of the class of a frame's label,
+            in another run; (f, T) float64: the weight of that label in its class's mean, 0 where
+            there are none; (C,) bool: the classes that have several runs.
         """
-        labels = self.labels
+        labels, size = self.labels, len(self.labels)
         changes = torch.ones_like(labels)
         changes[1:] = labels[1:] != labels[:-1]
-        runs = changes.cumsum(0) - 1
-        others = self.sizes[labels.clamp(min=0)] - runs.bincount()[runs]
-        queries, keys, weights, stretches, done = [], [], [], [], 0
-        for label in self.sizes.nonzero().flatten().tolist():
-            where = (labels == label).nonzero().flatten()
-            outside = runs[where, None] != runs[where]
-            i, j = (where[place] for place in outside.nonzero(as_tuple=True))
-            if not len(i):
-                continue
-            queries.append(i)
-            keys.append(j)
-            weights.append(1.0 / (others[i] * outside.any(1).sum()))
-            stretches.append((label, done, done + len(i)))
-            done += len(i)
-        if not queries:
-            nothing = labels[:0]
-            return nothing, nothing, self.sizes[:0], []
-        factor = self.factor
-        q, k = (torch.div(torch.cat(p), factor, rounding_mode="floor") for p in (queries, keys))
-        return q, k, torch.cat(weights), stretches
+        runs = changes.cumsum(0)
+        apart = (labels[:, None] == labels) & (runs[:, None] != runs) & (labels >= 0)
+        others = apart.sum(1)
+        counted = labels[others > 0].bincount(minlength=self.classes)
+        weights = 1.0 / (others * counted[labels.clamp(min=0)]).double()
+        weights = weights.masked_fill(others == 0, 0.0).view(self.frames, -1).T
+        masks = apart.view(size, self.frames, -1).sum(-1, dtype=torch.float32)
+        return masks.view(self.frames, -1, self.frames).transpose(0, 1), weights, counted > 0
 
 
 def label_frames(

@@ -315,7 +315,7 @@ class PhonemeAttention(ByPhone):
         self.values: Dict[str, Dict[int, Tensor]] = {}
         """Utterance -> block -> (H, 4): the mean over pairs of classes of each kind, NaN where it
         has none."""
-        self._kinds = pair_kinds(labels.symbols)
+        self._kinds = pair_kinds(labels.symbols).flatten(1).double()
 
     def update(self, block: int, pairs: Sequence[Tuple[Tensor, LabelledFrames]]) -> None:
         """See :class:`ByPhone`."""
@@ -324,10 +324,10 @@ class PhonemeAttention(ByPhone):
         self.sums[block].add(found.nan_to_num(0.0) * self._UNIT)
         if block == self.leaders[0]:
             self.counts = self.counts + there[:, 0].long().sum(0)
-        means = [found.where(kind, found.new_tensor(torch.nan)).flatten(2).nanmean(-1)
-                 for kind in self._kinds]  # fmt: skip
+        counts = there[:, :1].flatten(2).double() @ self._kinds.T
+        means = found.nan_to_num(0.0).flatten(2) @ self._kinds.T / counts  # 0/0: none of a kind
         names = [n for n in self._utterances.names if self.seen[n]]
-        for name, own in zip(names, torch.stack(means, -1), strict=True):
+        for name, own in zip(names, means, strict=True):
             self.values.setdefault(name, {})[block] = own.clone()
 
     def merge(self, other: PhonemeAttention) -> None:
