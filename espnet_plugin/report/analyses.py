@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
@@ -71,6 +72,11 @@ class Analysis:
         attention = self.results.get("attention", {})
         groups = self.model.get("groups") or attention.get("groups")
         return groups if groups is not None else [[block] for block in range(self.blocks)]
+
+    @property
+    def label(self) -> str:
+        """The name for files."""
+        return re.sub(r"[^A-Za-z0-9.-]+", "_", self.name).strip("_")
 
     @property
     def scale(self) -> str:

@@ -10,6 +10,7 @@ from espnet_plugin.report.analyses import Analysis
 class Matrix(NamedTuple):
     """How alike blocks are, by one measure."""
 
+    key: str
     title: str
     values: Sequence[Sequence[Optional[float]]]
     axis: str
@@ -29,6 +30,7 @@ def matrices(analysis: Analysis) -> List[Matrix]:
         source = attention["sources"]["similarity"]
         found.append(
             Matrix(
+                "maps",
                 "Attention maps",
                 attention["similarity"],
                 "block",
@@ -71,6 +73,7 @@ def _states(analysis: Analysis) -> List[Matrix]:
         low = min([0.0, *(v for row in values for v in row if v is not None)])
         found.append(
             Matrix(
+                name,
                 title,
                 values,
                 "state",

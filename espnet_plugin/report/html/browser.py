@@ -9,13 +9,7 @@ import numpy as np
 
 from espnet_plugin.report.analyses import Analysis
 from espnet_plugin.report.html.markup import Section, mark_html
-
-
-class Media(NamedTuple):
-    """Something binary that the page holds under an id, in base64."""
-
-    id: str
-    text: str
+from espnet_plugin.report.html.media import Media, media_of
 
 
 class Browsed(NamedTuple):
@@ -24,11 +18,6 @@ class Browsed(NamedTuple):
     data: Dict[str, Any]
     """For the script."""
     media: List[Media]
-
-
-def media_of(name: str, data: bytes) -> Media:
-    """Bytes for the page."""
-    return Media(name, b64encode(data).decode("ascii"))
 
 
 def browse(analysis: Analysis, number: int, most_bytes: int) -> Optional[Browsed]:

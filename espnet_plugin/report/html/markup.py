@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
+
+from espnet_plugin.report.drawings import Chart, Drawing
 
 MARKS = {
     "P": "read in the paper or its authors' code",
@@ -21,28 +23,26 @@ class Section(NamedTuple):
 
 
 class Figures:
-    """The figures of a page: descriptions for plotly, and the markup that holds them."""
+    """The charts of a page, and the markup that holds them."""
 
     def __init__(self) -> None:
-        self.specs: List[Dict[str, Any]] = []
+        self.charts: List[Chart] = []
 
-    def add(self, spec: Dict[str, Any], title: str, caption: str, mark: str, alt: str = "") -> str:
+    def add(self, name: str, drawing: Drawing, title: str, caption: str, mark: str) -> str:
         """Markup of a figure.
 
         Args:
-            spec: ``data`` and ``layout`` of plotly; colours by name, see assets/figures.js.
-            title: what is drawn, plain text.
-            caption: source, unit and scale, plain text.
+            name: of its files, different from those of the others.
+            drawing: what it shows.
+            title, caption: plain text; the caption says source, unit and scale.
             mark: P, A or I, or nothing for a plain fact.
-            alt: what a reader who cannot see it should know; the title otherwise.
         """
-        number = len(self.specs)
-        self.specs.append(spec)
-        height = int(spec["layout"].get("height", 320))
+        number = len(self.charts)
+        self.charts.append(Chart(name, drawing, title, caption, mark))
         return (
             f"<figure><h3>{escape(title)} {mark_html(mark)}</h3>"
-            f'<div class="plot" id="figure-{number}" data-figure="{number}" role="img" '
-            f'style="height:{height}px" aria-label="{escape(alt or title)}"></div>'
+            f'<div class="plot" id="figure-{name}" data-figure="{number}" role="img" '
+            f'style="height:{drawing.height}px" aria-label="{escape(title)}"></div>'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
 
@@ -73,7 +73,10 @@ def table(
     caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]], text: Sequence[int] = ()
 ) -> str:
     """A table; the first cell of a row is its heading, ``text`` columns are set to the left."""
-    cells = "".join(f'<th scope="col">{escape(one)}</th>' for one in head)
+    cells = "".join(
+        f'<th scope="col"{" class=text" if n in text else ""}>{escape(one)}</th>'
+        for n, one in enumerate(head)
+    )
     lines = []
     for row in rows:
         line = f'<th scope="row">{escape(str(row[0]))}</th>'

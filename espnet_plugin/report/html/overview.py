@@ -7,9 +7,9 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from espnet_plugin.report.analyses import Analysis, Extras
 from espnet_plugin.report.arms import summary
+from espnet_plugin.report.drawings import Heatmap, Line, Panels
 from espnet_plugin.report.html.heads import CATEGORIES, leaders
 from espnet_plugin.report.html.markup import Figures, Section, mark_html, table, tabs
-from espnet_plugin.report.html.plots import Line, heatmap, lines
 from espnet_plugin.report.matrices import matrices
 from espnet_plugin.report.probes import probes
 from espnet_plugin.surgery.actions import Action, Mimic
@@ -156,8 +156,8 @@ def _patterns(analyses: Sequence[Analysis], figures: Figures) -> str:
         "pure pattern. Means over utterances with 95 % bootstrap intervals over utterances, "
         f"{shown[0][1].scale}. After Chen, Asgari 2021, arXiv 2104.02851; the scores are ours."
     )
-    spec = lines(panels, "block", "score (1)", y_range=(-0.25, 1.05))
-    return figures.add(spec, "Pattern of each block", caption, "I")
+    drawing = Panels(panels, "block", "score (1)", y_range=(-0.25, 1.05))
+    return figures.add("patterns", drawing, "Pattern of each block", caption, "I")
 
 
 def _flags(extras: Extras) -> str:
@@ -202,12 +202,10 @@ def _probes(analyses: Sequence[Analysis], figures: Figures) -> str:
         shown = [(n, one, probe) for n, one, probe in found if probe.kind == kind]
         series = [Line(one.name, p.states, p.accuracy, p.intervals, n) for n, one, p in shown]
         first = shown[0][2]
-        html += figures.add(
-            lines([("", series)], "state: 0 enters block 0, n leaves block n − 1", first.unit),
-            first.title,
-            first.caption,
-            first.mark,
+        drawing = Panels(
+            [("", series)], "state: 0 enters block 0, n leaves block n − 1", first.unit
         )
+        html += figures.add(kind, drawing, first.title, first.caption, first.mark)
     return f'<div class="row">{html}</div>' if html else ""
 
 
@@ -217,18 +215,18 @@ def _similarity(analyses: Sequence[Analysis], figures: Figures) -> str:
         for matrix in matrices(one):
             title = f"{matrix.title}, {one.name}" if len(analyses) > 1 else matrix.title
             size = len(matrix.values)
-            spec = heatmap(
+            drawing = Heatmap(
                 matrix.values,
                 range(size),
                 range(size),
                 matrix.axis,
                 matrix.axis,
                 limits=matrix.limits,
-                height=430,
                 frames=matrix.structure,
                 written=size <= 14,
             )
-            html = figures.add(spec, title, matrix.caption, matrix.mark)
+            name = f"similarity_{matrix.key}" + (f"_{one.label}" if len(analyses) > 1 else "")
+            html = figures.add(name, drawing, title, matrix.caption, matrix.mark)
             there = dict(found).get(matrix.title)
             if there is None:
                 found.append((matrix.title, [html]))

@@ -8,15 +8,17 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from html import escape
 from importlib import resources
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from espnet_plugin.atomic import PathLike, atomic_open
 from espnet_plugin.report.analyses import Analysis, Extras, ReportError
 from espnet_plugin.report.html import browser, curves, heads, overview, phonemes
 from espnet_plugin.report.html.markup import MARKS, Figures, Section
+from espnet_plugin.report.html.media import Media, media_of
+from espnet_plugin.report.html.plots import describe
 from espnet_plugin.version import __version__
 
-SCRIPTS = ("base.js", "figures.js", "map_view.js", "browser.js", "relation.js", "main.js")
+SCRIPTS = ("base.js", "figures.js", "map_view.js", "browser.js", "phonemes.js", "main.js")
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; media-src data: blob:"
@@ -58,20 +60,15 @@ def render(
 ) -> str:
     """The page's text; see :func:`write_page`."""
     title = title or "What the heads do: " + ", ".join(one.name for one in analyses)
-    figures = Figures()
-    sections = [
-        overview.section(analyses, extras, figures),
-        heads.section(analyses),
-        phonemes.section(analyses, figures),
-        curves.section(analyses, extras, figures),
-    ]
+    sections, figures = contents(analyses, extras)
+    phoneme_data, phoneme_media = phonemes.head_data(analyses)
     data: Dict[str, Any] = {
         "measures": [list(one) for one in heads.MEASURES],
-        "figures": figures.specs,
-        "relation": phonemes.relation_data(analyses),
+        "figures": [describe(chart.drawing) for chart in figures.charts],
+        "phonemes": phoneme_data,
         "models": [_model(one) for one in analyses],
     }
-    plain = _assemble(title, analyses, sections, data, [])
+    plain = _assemble(title, analyses, sections, data, phoneme_media)
     room = most_bytes - len(plain.encode("utf-8")) - 20_000  # the browser's own markup
     if room < 0:
         raise ReportError(
@@ -84,8 +81,22 @@ def render(
         browsed.append(shown)
         data["models"][n]["examples"] = None if shown is None else shown.data
     sections.insert(2, browser.section(browsed))
-    media = [one for shown in browsed if shown is not None for one in shown.media]
+    media = phoneme_media + [one for shown in browsed if shown is not None for one in shown.media]
     return _assemble(title, analyses, sections, data, media)
+
+
+def contents(
+    analyses: Sequence[Analysis], extras: Extras
+) -> Tuple[List[Optional[Section]], Figures]:
+    """The sections of a page without the browser, and their charts."""
+    figures = Figures()
+    sections = [
+        overview.section(analyses, extras, figures),
+        heads.section(analyses),
+        phonemes.section(analyses, figures),
+        curves.section(analyses, extras, figures),
+    ]
+    return sections, figures
 
 
 def _model(analysis: Analysis) -> Dict[str, Any]:
@@ -108,7 +119,7 @@ def _assemble(
     analyses: Sequence[Analysis],
     sections: Sequence[Optional[Section]],
     data: Dict[str, Any],
-    media: Sequence[browser.Media],
+    media: Sequence[Media],
 ) -> str:
     there = [one for one in sections if one is not None] + [_about(analyses)]
     nav = "".join(f'<a href="#{one.id}">{escape(one.title)}</a>' for one in there)
@@ -118,7 +129,7 @@ def _assemble(
         for one in there
     )
     scripts = "\n".join(_asset(name) for name in SCRIPTS)
-    held = [*media, browser.Media("plotly", _plotly())]
+    held = [*media, Media("plotly", _plotly())]
     return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -185,4 +196,4 @@ def _plotly() -> str:
         source = resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
     except (ImportError, OSError):
         raise ImportError("the report needs plotly: pip install 'espnet_plugin[report]'") from None
-    return browser.media_of("plotly", gzip.compress(source, 9, mtime=0)).text
+    return media_of("plotly", gzip.compress(source, 9, mtime=0)).text

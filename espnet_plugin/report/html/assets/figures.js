@@ -95,7 +95,15 @@ function setUpFigures() {
       if (!drawn.has(holder)) drawFigure(holder, DATA.figures[holder.dataset.figure]);
     });
   }
+  const own = () => {
+    const series = SERIES[isDark() ? "dark" : "light"];
+    for (const card of document.querySelectorAll(".model")) {
+      card.style.setProperty("--own", series[Number(card.dataset.model) % series.length]);
+    }
+  };
+  own();
   themed(() => {
+    own();
     for (const [holder, spec] of drawn) drawFigure(holder, spec);
   });
 }

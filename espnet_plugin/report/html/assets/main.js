@@ -39,6 +39,6 @@ setUpTabs();
 setUpNavigation();
 setUpHeadTables();
 setUpFigures();
+if (byId("phoneme-map")) setUpPhonemes();
 if (byId("browser")) setUpBrowser();
-if (byId("relation")) setUpRelation();
 document.documentElement.dataset.ready = performance.now().toFixed(0);
