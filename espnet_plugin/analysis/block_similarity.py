@@ -256,7 +256,9 @@ def _similarities(
         for state in states:
             if float(biased[state, state]) <= 0:
                 said = f"state {state} is the same in all {samples}, or there is one only: 0/0"
-            elif float(hsic[state, state]) <= 0:
+            elif float(hsic[state, state]) == 0:
+                said = f"no piece of {LEAST} {samples} or more in which state {state} differs"
+            elif float(hsic[state, state]) < 0:
                 said = (
                     f"state {state}: the unbiased estimate of its norm is not positive; take more "
                     "speech"

@@ -46,17 +46,19 @@ def pair_sums(samples: Tensor, neighbours: Sequence[int]) -> PairSums:
         neighbours: each k of mutual k-NN.
     """
     states, count, _ = samples.shape
-    norms = samples.norm(dim=-1, keepdim=True)
-    there = (norms[..., 0] > 0).double()
-    unit = (samples / norms.clamp(min=torch.finfo(torch.float64).tiny)).flatten(1)
-    cosine, angles = unit @ unit.T, there @ there.T
-    del unit
+    by_sample = samples.transpose(0, 1)
+    inner = by_sample @ by_sample.transpose(1, 2)  # (n, S, S)
+    norms = inner.diagonal(dim1=1, dim2=2).sqrt()
+    there = norms > 0
+    inverse = torch.where(there, 1 / norms, torch.zeros_like(norms))
+    cosine = (inner * inverse[:, :, None] * inverse[:, None]).sum(dim=0)
+    angles = there.double().T @ there.double()
 
     mean = samples.mean(dim=1, keepdim=True)
     centred = samples.sub_(mean)
     gram = centred @ centred.transpose(1, 2)
     furthest = gram.diagonal(dim1=1, dim2=2).amax(dim=1).sqrt()
-    varies = (furthest > CONSTANT * norms.amax(dim=(1, 2))).double()
+    varies = (furthest > CONSTANT * norms.amax(dim=0)).double()
     both = torch.outer(varies, varies)
     unbiased, biased = (hsic * both for hsic in _hsic(gram))
 
