@@ -110,10 +110,15 @@ def test_fewer_and_fewer_blocks_in_an_order_or_evenly():
 
 def test_one_kind_alone_keeps_to_its_freedom():
     search, _ = make()
-    assert interacting(alone(search, "drop", GOAL)) == pytest.approx(0.6)  # not both of 1 and 2
-    windows = alone(search, "local_attention", GOAL)
+    drops = alone(search, "drop", GOAL)
+    assert interacting(drops[0]) == pytest.approx(0.6)  # not both of 1 and 2
+    assert all({m.kind for m in choice} == {"keep", "drop"} for choice in drops)
+    damages = [interacting(choice) for choice in drops]
+    assert damages == sorted(damages) and len(drops) > 1
+    (windows,) = alone(search, "local_attention", GOAL)
     assert search.cost(windows) == pytest.approx(0.75)  # all it can do
-    assert alone(search, "prune_heads", GOAL) is None
+    assert alone(search, "prune_heads", GOAL) == []
+    assert not search.origins  # a search of its own
 
 
 def test_milder_moves_are_of_the_same_kind_and_place_and_save_less():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from typing import List, Sequence
 
 from espnet_plugin.surgery.actions import Drop
 from espnet_plugin.surgery.budget.moves import Choice, Move
@@ -30,21 +30,22 @@ def fewer_blocks(blocks: int, order: Sequence[int] = ()) -> List[Choice]:
     return choices
 
 
-def alone(search: Search, kind: str, goal: float) -> Optional[Choice]:
-    """The best plan found within a cost with one kind of move alone.
+def alone(search: Search, kind: str, goal: float) -> List[Choice]:
+    """Plans within a cost with one kind of move alone, by the whole search, best first.
 
     Returns:
-        The additive or the greedy one, whichever does less damage; the cheapest where none is
-        within the cost; None: no move of the kind saves anything.
+        All that were measured; the cheapest where none is within the cost; none if no move of the
+        kind saves anything.
     """
     moves = [move for move in search.costs if move.kind == kind]
     if not moves:
-        return None
-    found = [search.additive(goal, moves), *search.greedy(goal, moves)[-1:]]
-    within = [c for c in found if c is not None and search.cost(c) <= goal]
-    if not within:
-        return search.cheapest(moves)
-    return min(within, key=lambda choice: search.measured(choice, "comparison"))
+        return []
+    own = search.only(moves)
+    begin = [own.additive(goal), *own.greedy(goal)[-1:]]
+    for choice in dict.fromkeys(c for c in begin if c is not None and own.cost(c) <= goal):
+        own.improve(choice, goal)
+    within = {c: own.measured(c, "") for c in own.origins if own.cost(c) <= goal}
+    return sorted(within, key=lambda c: (within[c], own.cost(c))) or [own.cheapest()]
 
 
 def uniform(blocks: int, dropped: int) -> List[int]:

@@ -7,12 +7,14 @@ from typing import Dict, List, Sequence
 from espnet_plugin.analysis.pruning_order import pruning_order
 from espnet_plugin.surgery.budget.baselines import ALONE, alone, fewer_blocks
 from espnet_plugin.surgery.budget.moves import Choice, plan_of
-from espnet_plugin.surgery.budget.proposal import Proposal, give_back
+from espnet_plugin.surgery.budget.proposal import AGREED, Proposal, give_back
 from espnet_plugin.surgery.orders import measure_similarities
 from espnet_plugin.surgery.plan import BlockPlan
 
 LOOKS = 4
 """Searches for one plan at most, each for less cost than the one before."""
+RIVALS = 3
+"""Plans of one kind of edit alone that are timed whole, and healed where finalists are."""
 
 
 def compare(found: Proposal) -> Dict[str, Choice]:
@@ -59,21 +61,35 @@ def fewest(found: Proposal, choices: Sequence[Choice]) -> Choice:
 
 
 def _alone(found: Proposal, kind: str) -> Choice:
-    """With one kind of edit; () if there is none."""
-    goal = found.limit
-    tried: List[Choice] = []
+    """With one kind of edit; () if there is none.
+
+    What moves save is not known exactly, so the search begins with a goal a little above the limit.
+    """
+    goal = found.limit * (1 + AGREED)
+    known: List[Choice] = []
     for _ in range(LOOKS):
-        choice = alone(found.search, kind, goal)
-        if choice is None:
-            return ()
-        found.time([choice])
-        if found.within(choice):
-            return give_back(found, choice)
-        if choice in tried:
+        choices = alone(found.search, kind, goal)[:RIVALS]
+        found.time(choices)
+        known += choices
+        met = [choice for choice in known if found.within(choice)]
+        if met or not choices or found.search.cost(choices[0]) > goal:
             break
-        tried.append(choice)
-        goal *= min(found.limit / found.cost(choice), 0.998)
-    return choice or ()
+        goal = min(goal, found.limit) * 0.99
+    if not known:
+        return ()
+    if not met:
+        return known[-1]
+    return give_back(found, min(met, key=found.measurer.damage))
+
+
+def rivals(found: Proposal) -> Dict[str, List[Choice]]:
+    """Of each kind of edit alone that is compared, the best plans that are within the limit."""
+    kinds = {c: {move.kind for move in c if move.actions} for c in found.met()}
+    return {
+        kind: [choice for choice, its in kinds.items() if its == {kind}][:RIVALS]
+        for kind in found.named
+        if kind in ALONE
+    }
 
 
 def compared_plans(found: Proposal) -> Dict[str, BlockPlan]:

@@ -9,7 +9,7 @@ from typing import Dict, List, Optional, Sequence
 from espnet_plugin.progress import progress
 from espnet_plugin.surgery.budget.baselines import fewer_blocks
 from espnet_plugin.surgery.budget.candidates import KINDS, candidates
-from espnet_plugin.surgery.budget.compare import compare
+from espnet_plugin.surgery.budget.compare import compare, rivals
 from espnet_plugin.surgery.budget.goal import Budget
 from espnet_plugin.surgery.budget.healed import Trial
 from espnet_plugin.surgery.budget.measure import Measurer
@@ -139,12 +139,18 @@ def _look(found: Proposal, goal: float) -> None:
 def _heal(found: Proposal, count: int, trial: Trial) -> None:
     """Choose by the damage after a short healing: among the best, and all that are compared.
 
-    Those outside the budget are healed too, to be compared, but not chosen.
+    Of one kind of edit alone, too, the plan that is best healed is named. Those outside the budget
+    are healed, to be compared, but not chosen.
     """
     found.trial = trial
+    alone = rivals(found)
     entering = dict.fromkeys([found.choice, *found.met(count), *found.named.values()])
+    entering.update(dict.fromkeys(choice for some in alone.values() for choice in some))
     for choice in progress(list(entering), "finalists healed"):
         found.healed[choice] = found.measurer.healed(choice, trial)
+    for kind, some in alone.items():
+        if some:
+            found.named[kind] = min(some, key=lambda choice: found.healed[choice][0])
     met: List[Choice] = [choice for choice in found.healed if found.within(choice)]
     found.choice = min(met, key=lambda choice: (found.healed[choice][0], found.cost(choice)))
 

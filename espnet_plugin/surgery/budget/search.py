@@ -57,6 +57,11 @@ class Search:
         """Multiply what every move saves."""
         self.costs = {move: cost * factor for move, cost in self.costs.items()}
 
+    def only(self, moves: Sequence[Move]) -> Search:
+        """A search of its own with some of the moves; what it measures is not noted here."""
+        costs, damages = ({m: one[m] for m in moves} for one in (self.costs, self.damages))
+        return Search(self.blocks, costs, damages, self._measure, self._allowed, self.width)
+
     def predicted(self, choice: Sequence[Move]) -> float:
         """Damage, if the damages of moves alone added up."""
         return sum(self.damages.get(move, 0.0) for move in choice)
