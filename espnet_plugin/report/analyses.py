@@ -6,12 +6,13 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 import yaml
 
 from espnet_plugin.atomic import PathLike
+from espnet_plugin.report import curves as curve_files
 from espnet_plugin.surgery.plan import BlockPlan, PlanError
 
 SCHEMAS = {
@@ -154,16 +155,20 @@ def read_schema(path: PathLike, *schemas: str) -> Dict[str, Any]:
     Raises:
         ReportError: not there, no JSON or something else.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ReportError(f"{path}: cannot read it: {error.strerror}") from None
-    except ValueError as error:
-        raise ReportError(f"{path}: not JSON: {error}") from None
+    content = _read_json(path)
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema not in schemas:
         raise ReportError(f"{path}: has schema {schema!r}, not {' or '.join(schemas)}")
     return content
+
+
+def _read_json(path: PathLike) -> Any:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ReportError(f"{path}: cannot read it: {error.strerror}") from None
+    except ValueError as error:
+        raise ReportError(f"{path}: not JSON: {error}") from None
 
 
 def read_plan(path: PathLike) -> BlockPlan:
@@ -192,9 +197,20 @@ def read_extras(
     return Extras(
         None if plan is None else read_plan(plan),
         None if diagnosis is None else read_schema(diagnosis, "espnet_plugin/diagnosis/1"),
-        [read_schema(path, *CURVES) for path in curves],
-        None,
+        [
+            _read_known(path, curve_files.known, "curves of heads, blocks or budgets")
+            for path in curves
+        ],
+        None if benchmark is None else _read_known(benchmark, _is_benchmark, "a benchmark"),
     )
 
 
-CURVES = ("espnet_plugin/curves/1",)
+def _is_benchmark(content: Any) -> bool:
+    return isinstance(content, dict) and {"models", "speeds", "environment"} <= content.keys()
+
+
+def _read_known(path: PathLike, known: Callable[[Any], bool], what: str) -> Dict[str, Any]:
+    content = _read_json(path)
+    if not known(content):
+        raise ReportError(f"{path}: does not hold {what}")
+    return content

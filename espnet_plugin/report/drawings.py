@@ -44,6 +44,7 @@ class Panels:
         panels: title and series of each.
         level: a value to compare with, a line across.
         whole: x are whole numbers.
+        joined: points of a line are joined.
     """
 
     panels: Sequence[Tuple[str, Sequence[Union[Line, Points]]]]
@@ -52,6 +53,7 @@ class Panels:
     y_range: Optional[Tuple[float, float]] = None
     level: Optional[float] = None
     whole: bool = True
+    joined: bool = True
     height: int = 340
     """Pixels on the page."""
 

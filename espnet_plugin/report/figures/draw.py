@@ -38,7 +38,7 @@ def _panels(drawing: Panels, title: str) -> Figure:
     all_axes = figure.subplots(1, count, squeeze=False, sharey=drawing.y_range is not None)[0]
     for axes, (name, series) in zip(all_axes, drawing.panels, strict=True):
         for one in series:
-            _series(axes, one)
+            _series(axes, one, drawing.joined)
         if drawing.level is not None:
             axes.axhline(drawing.level, color="0.5", linestyle=":", linewidth=0.8)
         if drawing.y_range is not None:
@@ -56,7 +56,7 @@ def _panels(drawing: Panels, title: str) -> Figure:
     return figure
 
 
-def _series(axes: Axes, series: Line | Points) -> None:
+def _series(axes: Axes, series: Line | Points, joined: bool) -> None:
     line = series.line() if isinstance(series, Points) else series
     style = line.colour % len(COLOURS)
     y = np.array([np.nan if value is None else value for value in line.y])
@@ -71,7 +71,7 @@ def _series(axes: Axes, series: Line | Points) -> None:
         yerr=errors,
         color=COLOURS[style],
         marker=MARKERS[style],
-        linestyle="none" if isinstance(series, Points) else DASHES[style],
+        linestyle=DASHES[style] if joined and isinstance(series, Line) else "none",
         elinewidth=0.8,
         capsize=1.5,
         label=line.name,

@@ -57,6 +57,8 @@ def _panels(drawing: Panels) -> Dict[str, Any]:
             layout["shapes"].append(_level(drawing.level, axis))
         for one in series:
             data.append(_trace(one, axis, one.name not in named))
+            if not drawing.joined:
+                data[-1]["mode"] = "markers"
             named.add(one.name)
     return {"data": data, "layout": layout}
 
