@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from espnet_plugin.report.analyses import Analysis
+from espnet_plugin.report.findings import findings, table, verdict
+
+KINDS = np.array(["same", "similar", "class", "other"])
+UTTERANCES, HEADS = 40, 2
+
+
+def phonetic(same):
+    """An analysis whose attention to the same phone is ``same`` (utterances, blocks)."""
+    blocks = same.shape[1]
+    values = np.ones((len(same), blocks * HEADS, 4))
+    values[:, :, 0] = same.repeat(HEADS, axis=1)
+    arrays = {"values": values, "block": np.arange(blocks).repeat(HEADS), "kinds": KINDS}
+    return analysis("phoneme_attention", {}, arrays)
+
+
+def analysis(measure, result, arrays=None):
+    return Analysis("model", None, {measure: result}, {measure: arrays})
+
+
+def noise(shape, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, shape)
+
+
+@pytest.mark.parametrize(
+    ("slope", "expected"), [(-0.3, "holds"), (0.3, "does not hold"), (0.0, "undecided")]
+)
+@pytest.mark.parametrize("blocks", [2, 5, 6])
+def test_phonetic_localisation_is_found_where_it_was_planted(slope, expected, blocks):
+    same = 2 + slope * np.arange(blocks) + noise((UTTERANCES, blocks))
+    (found,) = findings(phonetic(same))
+    assert found.verdict == expected
+    assert found.claim.startswith("lower blocks attend to the same phone")
+
+
+def test_the_difference_is_that_of_the_halves():
+    """Five blocks: 1, 2, 3, 4, 7; the one in the middle is in neither half."""
+    (found,) = findings(phonetic(np.tile([1.0, 2.0, 3.0, 4.0, 7.0], (UTTERANCES, 1))))
+    assert ": -4 (-4 to -4)" in found.figures
+
+
+def test_heads_without_a_value_do_not_count():
+    one = phonetic(np.tile([3.0, 1.0], (UTTERANCES, 1)))
+    values = one._arrays["phoneme_attention"]["values"]
+    values[:, 1, 0] = np.nan  # the second head of block 0
+    values[5:, :, 0] = np.nan  # most utterances
+    (found,) = findings(one)
+    assert ": +2 (+2 to +2)" in found.figures
+
+
+def test_nothing_is_said_of_one_block_or_without_a_value():
+    assert findings(phonetic(np.ones((UTTERANCES, 1)))) == []
+    assert findings(phonetic(np.full((UTTERANCES, 4), np.nan))) == []
+
+
+@pytest.mark.parametrize(("slope", "expected"), [(0.2, "holds"), (-0.2, "does not hold")])
+def test_diagonality_by_depth(slope, expected):
+    scores = np.zeros((UTTERANCES, 4, 3))
+    scores[:, :, 2] = slope * np.arange(4) + noise((UTTERANCES, 4)) / 10
+    (found,) = findings(analysis("patterns", {}, {"scores": scores}))
+    assert found.verdict == expected
+    # CAD is a third of the score: 2 of 3 blocks apart
+    assert f"{slope * 2 / 3:+.1f}"[:4] in found.figures
+
+
+@pytest.mark.parametrize(("parts", "expected"), [(1, "undecided"), (2, "holds")])
+def test_structure_of_states(parts, expected):
+    structure = {"linear_cka": {"parts": parts, "starts": [0, 3][:parts], "p_value": 0.004}}
+    (found,) = findings(analysis("similarity", {"structure": structure}))
+    assert found.verdict == expected
+    assert "p = 0.004" in found.figures
+
+
+def test_structure_that_could_not_be_measured_is_left_out():
+    assert findings(analysis("similarity", {"structure": {}})) == []
+
+
+def test_importance_comes_from_paired_differences_of_the_orders():
+    value = {"difference": 4.2, "interval_95": [1.0, 7.0]}
+    contrast = {"more": "diagonality", "less": "verticality", "measures": {"wer": value}}
+    (found,) = findings(Analysis("model", None, {}), [{"contrasts": [contrast]}, {"other": 1}])
+    assert found.verdict == "holds"
+    assert found.claim == "pruning heads by diagonality first costs more than by verticality first"
+    assert "+4.2 (+1 to +7)" in found.figures
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [((0.1, 2), "holds"), ((-2, -0.1), "does not hold"), ((-1, 1), "undecided")],
+)
+def test_verdict(interval, expected):
+    assert verdict(interval) == expected
+
+
+def test_table():
+    lines = table(findings(phonetic(np.tile([3.0, 1.0], (UTTERANCES, 1)))))
+    assert lines[0] == "|finding|source|here|figures|"
+    assert [line.count("|") for line in lines] == [5, 5, 5]
