@@ -58,7 +58,7 @@ def log_probs(
     Raises:
         StackError: the CTC layer sees something else than the output of the last block.
     """
-    _check_output(experiment)
+    check_output(experiment)
     x, frames = stack.output(inputs, lengths)
     return experiment.model.ctc.log_softmax(x), frames
 
@@ -82,7 +82,7 @@ def write_experiment(
     from espnet_plugin.encoders.stack_conf import stack_values
     from espnet_plugin.task import ASRTask
 
-    _check_output(experiment)
+    check_output(experiment)
     if stack.takes != "waveform":
         raise StackError(
             f"{experiment.directory}: its model takes {stack.takes}; only models that take "
@@ -137,7 +137,12 @@ def _tensors(experiment: Experiment, stack: Stack, model: Any) -> Any:
     return kept
 
 
-def _check_output(experiment: Experiment) -> None:
+def check_output(experiment: Experiment) -> None:
+    """Whether the CTC layer of an experiment reads the output of the last block.
+
+    Raises:
+        StackError: it sees something else.
+    """
     model = experiment.model
     if getattr(model.encoder, "weights", None) is not None:
         raise StackError(f"{experiment.directory}: its CTC layer sees a weighted sum of all blocks")
