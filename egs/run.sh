@@ -541,7 +541,7 @@ if wanted 9; then
     for config in ${inference_config}; do tags+=("$(decode_tag "${config}")"); done
     plugin results --exp_dir "${base_exp}" "${reuse_exp}" --decode "${tags[@]}" \
         --benchmark "${expdir}/benchmark" --plan "${trained_plan}" \
-        --analysis "${base_exp}/analysis_${analyze_set}/attention.json" "${arms_options[@]}" \
+        --analysis "${base_exp}/analysis_${analyze_set}" "${arms_options[@]}" \
         --title "${results_title}" --note "${results_note}" --command "${results_command}" \
         --out "${expdir}/RESULTS.md"
     cat "${expdir}/RESULTS.md"

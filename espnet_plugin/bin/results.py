@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
+from espnet_plugin.analysis.ranking_report import SCHEMA as RANKING
 from espnet_plugin.atomic import atomic_open
+from espnet_plugin.report.analyses import ReportError, read_analyses, read_schema
 from espnet_plugin.report.arms import arms_table
 from espnet_plugin.report.decodings import ResultsError, read_decodings, read_json
 from espnet_plugin.report.results import results_page
@@ -21,7 +23,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--exp_dir", nargs="+", required=True, help="the models")
     parser.add_argument("--decode", nargs="+", required=True, help="decodings in each --exp_dir")
     parser.add_argument("--benchmark", required=True, help="folder that bin.benchmark wrote")
-    parser.add_argument("--analysis", required=True, help="attention.json of the first model")
+    parser.add_argument("--analysis", nargs="+", required=True, help="folders of bin.analyze")
+    parser.add_argument("--ranking", nargs="+", default=[], help="ranking.json of bin.rank_heads")
     parser.add_argument("--plan", help="block plan of the last model")
     parser.add_argument(
         "--arms",
@@ -46,7 +49,8 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
             [read_decodings(directory, args.decode) for directory in args.exp_dir],
             read_json(Path(args.benchmark) / "benchmark.json"),
             (Path(args.benchmark) / "benchmark.md").read_text(encoding="utf-8"),
-            read_json(args.analysis),
+            read_analyses(args.analysis),
+            [read_schema(path, RANKING) for path in args.ranking],
             Path(args.plan).read_text(encoding="utf-8") if args.plan else None,
             args.title,
             args.note,
@@ -56,7 +60,7 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
                 for heading, tags, benchmark, *arms in args.arms
             },
         )
-    except (OSError, ResultsError) as error:
+    except (OSError, ResultsError, ReportError) as error:
         sys.exit(f"results: {error}")
     with atomic_open(args.out) as stream:
         stream.write(page)

@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from espnet_plugin.compat import versions
+from espnet_plugin.report.analyses import Analysis
+from espnet_plugin.report.analysis_tables import analysis_section
 from espnet_plugin.report.decodings import ModelDecodings, ResultsError, decoding_table
 
 
@@ -48,26 +50,12 @@ def size_table(models: Sequence[str], benchmark: Dict[str, Any]) -> List[str]:
     return lines
 
 
-def category_table(analysis: Dict[str, Any]) -> List[str]:
-    """Heads of each block by category, and the block's mean measures."""
-    measures = ["globalness", "verticality", "diagonality", "cumulative_diagonality"]
-    lines = ["|block|diagonal|vertical|global|G|V|D|CAD|", "|---|---|---|---|---|---|---|---|"]
-    for block in analysis["blocks"]:
-        heads = block["heads"]
-        counts = [
-            str(sum(head["category"] == category for head in heads))
-            for category in ("diagonal", "vertical", "global")
-        ]
-        means = [f"{sum(head[m] for head in heads) / len(heads):.3f}" for m in measures]
-        lines.append("|" + "|".join([str(block["block"]), *counts, *means]) + "|")
-    return lines
-
-
 def results_page(
     models: Sequence[ModelDecodings],
     benchmark: Dict[str, Any],
     benchmark_table: str,
-    analysis: Dict[str, Any],
+    analyses: Sequence[Analysis],
+    curves: Sequence[Dict[str, Any]],
     plan: Optional[str],
     title: str,
     note: str,
@@ -79,14 +67,14 @@ def results_page(
     Args:
         models: the models with their decodings.
         benchmark: ``benchmark.json``; ``benchmark_table`` is its ``benchmark.md``.
-        analysis: ``attention.json`` of the first model.
+        analyses: of any of the models.
+        curves: contents of ``ranking.json``.
         plan: text of the block plan that the last model was made with.
         title: the heading.
         note: the scale (mini, subset or full) and what a reader must know.
         command: what makes these results.
         arms: heading -> lines of :func:`espnet_plugin.report.arms.arms_table`.
     """
-    data = analysis["data"]
     lines = [f"# {title}", "", note, "", f"Command: `{command}`", "", "## Environments", ""]
     lines += environment_lines()
     lines += ["", "## Summary", "", *decoding_table(models), ""]
@@ -106,17 +94,8 @@ def results_page(
     for one in models:
         lines += [f"## {one.model}", "", one.tables.rstrip(), ""]
     lines += ["## Benchmark", "", benchmark_table.rstrip(), ""]
-    lines += [
-        f"## Attention of {Path(analysis['model']['directory']).name}",
-        "",
-        f"{data['utterances']} utterances, {data['seconds'] / 60:.1f} minutes of "
-        f"`{Path(data['directory']).name}`. G, V and D [P]: Yang et al. 2020; CAD [I]: our "
-        "discrete form of Shim et al. 2022. Means over the heads of a block; categories count "
-        "heads.",
-        "",
-        *category_table(analysis),
-        "",
-    ]
+    for analysis in analyses:
+        lines += analysis_section(analysis, curves)
     if plan is not None:
         lines += ["## Block plan", "", "```yaml", plan.rstrip(), "```", ""]
     return "\n".join(lines)

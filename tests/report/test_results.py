@@ -8,8 +8,8 @@ import pytest
 
 from espnet_plugin.bin.results import main
 from espnet_plugin.bin.score import main as score
+from espnet_plugin.report.analysis_tables import category_table
 from espnet_plugin.report.decodings import ResultsError, read_decodings
-from espnet_plugin.report.results import category_table
 
 REFERENCES = {"test": ["a b c d", "e f"], "other": ["a b", "c"]}
 HYPOTHESES = {"test": ["a b x d", "e f"], "other": ["a", ""]}
@@ -63,12 +63,31 @@ def experiments(tmp_path):
         | {"diagonality": -0.25, "cumulative_diagonality": 0.75}
         for i, category in enumerate(["diagonal", "vertical", "diagonal"])
     ]
-    analysis = {
-        "model": {"directory": "exp/asr_a"},
+    about = {
+        "model": {"directory": "exp/asr_a", "sha256": "abc"},
         "data": {"utterances": 2, "seconds": 90.0, "directory": "dump/test"},
+    }
+    analysis = {
+        "schema": "espnet_plugin/attention/2",
+        **about,
         "blocks": [{"block": 0, "heads": heads}],
     }
-    (tmp_path / "attention.json").write_text(json.dumps(analysis))
+    rise = {"mean_rise": 4.5, "interval_95": [3.25, 6.0]}
+    contrast = {"difference": 2.5, "interval_95": [1.5, 3.5]}
+    ranking = {
+        "schema": "espnet_plugin/ranking/1",
+        **about,
+        "unedited": {"wer": {"rate": 7.5}},
+        "orders": {"diagonality": [[0, 0]]},
+        "summary": {"diagonality": {"wer": rise}},
+        "contrasts": [{"more": "diagonality", "less": "globalness", "measures": {"wer": contrast}}],
+    }
+    other = {**ranking, "model": {"directory": "exp/asr_c", "sha256": "def"}}
+    other["summary"] = {"globalness": {"wer": rise}}
+    (tmp_path / "analysis").mkdir()
+    (tmp_path / "analysis" / "attention.json").write_text(json.dumps(analysis))
+    for name, content in (("ranking", ranking), ("other", other)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
     (tmp_path / "plan.yaml").write_text("actions: []\n")
     return tmp_path
 
@@ -85,7 +104,7 @@ def command(folder, *more):
             "--benchmark",
             str(folder / "bench"),
         ),
-        *("--analysis", str(folder / "attention.json"), "--plan", str(folder / "plan.yaml")),
+        *("--analysis", str(folder / "analysis"), "--plan", str(folder / "plan.yaml")),
         *("--title", "T", "--note", "Scale: mini.", "--command", "egs/run.sh"),
         *("--out", str(folder / "RESULTS.md"), *more),
     ]
@@ -120,13 +139,25 @@ def test_page_holds_the_figures_and_their_circumstances(experiments):
             assert times == ["–", "–", "0.0021"]
     assert "|asr_a|1.234|0.057|" in page and "|asr_b|1.234|0.057|" in page
     assert "|decode/test|2|6|83.3|16.7|0.0|0.0|16.7|50.0|" in page
-    assert "|the benchmark|" in page and "1.5 minutes of `test`" in page
+    assert "|the benchmark|" in page and "On 2 utterances, 1.5 minutes of test." in page
     assert "|0|2|1|0|2.000|-1.000|-0.250|0.750|" in page
+    assert "What the papers found" not in page
     assert "```yaml\nactions: []\n```" in page
 
 
+def test_rankings_are_shown_with_the_analysis_of_their_model(experiments):
+    rankings = [str(experiments / f"{name}.json") for name in ("ranking", "other")]
+    main(command(experiments, "--ranking", *rankings))
+    page = (experiments / "RESULTS.md").read_text()
+    assert "|diagonality|4.50 (3.25 to 6.00)|" in page and "|globalness|" not in page
+    assert "Unpruned: wer 7.50." in page
+    claim = "|pruning heads by diagonality first costs more than by globalness first|"
+    (row,) = [line for line in page.splitlines() if line.startswith(claim)]
+    assert "|holds|mean rise of wer over the curve +2.5 (+1.5 to +3.5) points|" in row
+
+
 def test_category_table_counts_every_head(experiments):
-    analysis = json.loads((experiments / "attention.json").read_text())
+    analysis = json.loads((experiments / "analysis" / "attention.json").read_text())
     counts = category_table(analysis)[2].strip("|").split("|")[1:4]
     assert sum(map(int, counts)) == len(analysis["blocks"][0]["heads"])
 
@@ -134,13 +165,20 @@ def test_category_table_counts_every_head(experiments):
 @pytest.mark.parametrize(
     "missing",
     [
-        *("asr_b/score/results.json", "asr_a/decode/other/rtf.json", "attention.json"),
+        *("asr_b/score/results.json", "asr_a/decode/other/rtf.json"),
         *("asr_a/decode/test/oracle.json", "asr_b/decode/other/density.json"),
     ],
 )
 def test_what_is_missing_is_named_and_nothing_is_written(experiments, missing):
     (experiments / missing).unlink()
     with pytest.raises(SystemExit, match=f"{missing}: not there"):
+        main(command(experiments))
+    assert not (experiments / "RESULTS.md").exists()
+
+
+def test_a_folder_without_an_analysis_is_named(experiments):
+    (experiments / "analysis" / "attention.json").unlink()
+    with pytest.raises(SystemExit, match="analysis: no analysis; espnet_plugin.bin.analyze"):
         main(command(experiments))
     assert not (experiments / "RESULTS.md").exists()
 
