@@ -8,16 +8,20 @@ MODERN := .venv-modern/bin/python
 PYTEST := -m pytest -q --durations=15
 ARGS ?=
 
-.PHONY: help setup setup-modern run test test-modern lint clean
+.PHONY: help setup setup-modern system run test test-modern lint clean
 
 help:
-	@echo "make setup | setup-modern | run | test | test-modern | lint | clean   (options: ARGS=...)"
+	@echo "make setup | setup-modern | system | run | test | test-modern | lint | clean   (options: ARGS=...)"
 
 setup:
 	@tools/setup.sh
 
 setup-modern:
 	@tools/setup.sh --modern
+
+# Debian packages that the tests of the report and of Slurm need; they are skipped without.
+system:
+	@tools/system.sh
 
 run: setup
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" bash egs/run.sh $(ARGS)
