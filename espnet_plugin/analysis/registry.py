@@ -51,6 +51,27 @@ MEASURES: Dict[str, Entry] = {
         "attention to frames of the same and of similar phonemes elsewhere",
         aligned=True,
     ),
+    "segmentation": Entry(
+        f"{_HERE}.segmentation_measure:make",
+        "phone boundaries from the rows of each head's maps: R-value against MFCC",
+        default=False,
+        aligned=True,
+    ),
+    "phone_probe": Entry(
+        f"{_HERE}.probe_measures:make_phone",
+        "phones by frame, read linearly from each state",
+        aligned=True,
+    ),
+    "word_probe": Entry(
+        f"{_HERE}.probe_measures:make_word",
+        "single words by utterance, read linearly",
+        default=False,
+    ),
+    "speaker_probe": Entry(
+        f"{_HERE}.probe_measures:make_speaker",
+        "speakers by utterance, read linearly",
+        default=False,
+    ),
 }
 """Name on the command line -> where it is made."""
 

@@ -108,6 +108,49 @@ def get_parser() -> argparse.ArgumentParser:
         help="what their pictures take at most (default: %(default)s)",
     )
 
+    group = parser.add_argument_group("phonemes (docs/phonemes.md)")
+    group.add_argument(
+        "--stress", action="store_true", help="a class for each stress of a vowel, not one"
+    )
+    group.add_argument(
+        "--segmentation_alpha",
+        type=float,
+        nargs="+",
+        metavar="A",
+        help="to choose α from, in mean distances (default: 0.5 1)",
+    )
+    group.add_argument(
+        "--segmentation_beta",
+        type=float,
+        nargs="+",
+        metavar="B",
+        help="to choose β from (default: 1 1.15 1.3 1.5 2)",
+    )
+
+    group = parser.add_argument_group("probes")
+    group.add_argument(
+        "--probe_frames",
+        type=int,
+        default=10000,
+        help="frames that are drawn for phones from all utterances, about; states × width × 4 "
+        "bytes each (default: %(default)s)",
+    )
+    group.add_argument(
+        "--probe_by",
+        choices=["utterance", "speaker"],
+        default="utterance",
+        help="what is tested was not learned from: other utterances, or other speakers' "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--phone_probe_parts",
+        type=int,
+        default=1,
+        choices=[1, 2, 3, 4, 5],
+        help="of five parts of the utterances, how many are tested, each with a probe of the "
+        "others (default: %(default)s)",
+    )
+
     group = parser.add_argument_group("in parts")
     group.add_argument("--num_shards", type=int, help="how many parts the data is measured in")
     group.add_argument("--shard", type=int, help="measure only this part, from 1; then --merge")
@@ -192,9 +235,9 @@ def _analyze(args: argparse.Namespace) -> None:
 def _labels(args: argparse.Namespace) -> Any:
     if args.alignments is None:
         return None
-    from espnet_plugin.analysis.labels import PhoneLabels
+    from espnet_plugin.analysis.labels import FOLDED, STRESSED, PhoneLabels
 
-    return PhoneLabels.read(args.alignments)
+    return PhoneLabels.read(args.alignments, STRESSED if args.stress else FOLDED)
 
 
 def _describe(source: str, utterances: List[Any]) -> Dict[str, Any]:
