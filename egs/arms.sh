@@ -76,6 +76,9 @@ plan_arm() {
             plan_arm "${model}" original "${plans}"
             mimic_plan "${name#mimic_}" "${plans}/original.yaml" > "${plans}/${name}.yaml" ;;
         budget)
+            case " ${arms_budget_args} " in
+                *" --finalists "*) data+=(--train_data_dir "${dump}/${train_set}") ;;
+            esac
             # shellcheck disable=SC2086
             plugin plan "${data[@]}" --budget "${arms_budget}" --work_dir "${plans}/budget" \
                 --out "${plans}/budget.yaml" ${arms_budget_args} ;;
