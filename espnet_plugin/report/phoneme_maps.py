@@ -131,11 +131,39 @@ class Segmentation(NamedTuple):
     heads: List[Value]
     """R-values."""
     baseline: Optional[float]
-    """The R-value of MFCC in place of maps."""
+    """The R-value of MFCC every 10 ms in place of a map's rows."""
     caption: str
     mark: str
 
 
 def segmentation(analysis: Analysis) -> Optional[Segmentation]:
     """None where it was not measured."""
-    return None
+    stored = analysis.results.get("segmentation")
+    if stored is None:
+        return None
+    found = [Value(one["block"], one["head"], one["r_value"], None) for one in stored["heads"]]
+    source = stored["sources"]["segmentation"]
+    baselines = stored.get("baselines") or {}
+    said = [
+        f"{title} {baselines[name]['r_value']:.3f}"
+        for name, title in (
+            ("mfcc_10ms", "MFCC every 10 ms (dotted)"),
+            ("mfcc_model_frames", "MFCC at the model's frames"),
+        )
+        if name in baselines
+    ]
+    best, more = stored.get("best"), ""
+    if best:
+        low, high = best["interval_95"]
+        more = (
+            f" Best: block {best['block']}, head {best['head']}, {best['r_value']:.3f} "
+            f"({low:.3f} to {high:.3f}, 95 %)."
+        )
+    caption = (
+        f"R-value with a tolerance of {1000 * stored['tolerance_seconds']:g} ms; parameters chosen "
+        f"on {stored['utterances']['choice']} utterances, scored on "
+        f"{stored['utterances']['scored']} others. {'; '.join(said)}.{more} {source['source']}. "
+        f"{analysis.scale}."
+    )
+    first = baselines.get("mfcc_10ms")
+    return Segmentation(found, None if first is None else first["r_value"], caption, source["mark"])

@@ -117,7 +117,7 @@ and its sound. Rows are queries from top to bottom, columns the keys that they a
 </div>
 <div class="grid" id="grid" role="radiogroup" aria-label="Head: blocks down, heads across"></div>
 <h3 id="head-name" aria-live="polite"></h3>
-<dl class="about" id="about"></dl>
+<dl class="about" id="head-figures"></dl>
 <p class="quiet">Figures of this utterance, from the exact maps. Nats are natural units of
 entropy.</p>
 </div>

@@ -202,9 +202,8 @@ def _probes(analyses: Sequence[Analysis], figures: Figures) -> str:
         shown = [(n, one, probe) for n, one, probe in found if probe.kind == kind]
         series = [Line(one.name, p.states, p.accuracy, p.intervals, n) for n, one, p in shown]
         first = shown[0][2]
-        drawing = Panels(
-            [("", series)], "state: 0 enters block 0, n leaves block n − 1", first.unit
-        )
+        axis = "state: 0 enters block 0, n leaves block n − 1"
+        drawing = Panels([("", series)], axis, "accuracy (1)", level=first.chance)
         html += figures.add(kind, drawing, first.title, first.caption, first.mark)
     return f'<div class="row">{html}</div>' if html else ""
 

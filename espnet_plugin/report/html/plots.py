@@ -45,6 +45,7 @@ def _panels(drawing: Panels) -> Dict[str, Any]:
             "anchor": f"y{axis}",
             "title": {"text": drawing.x_title},
             **({"dtick": 1} if few else {}),
+            **({"type": "category"} if _named(series) else {}),
         }
         layout[f"yaxis{axis}"] = {"anchor": f"x{axis}", "zeroline": False}
         if drawing.y_range is not None:
@@ -65,6 +66,11 @@ def _panels(drawing: Panels) -> Dict[str, Any]:
 
 def _whole(series: Union[Line, Points]) -> Sequence[Any]:
     return [block for block, _ in series.places] if isinstance(series, Points) else series.x
+
+
+def _named(series: Sequence[Union[Line, Points]]) -> bool:
+    """Whether x are names, which may look like numbers."""
+    return any(isinstance(x, str) for one in series for x in _whole(one))
 
 
 def _heading(title: str, x: float) -> Dict[str, Any]:

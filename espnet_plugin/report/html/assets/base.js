@@ -130,22 +130,23 @@ function setUpTabs() {
       tab.addEventListener("walk", () => choose(tab));
     }
     roving(tabs, 1, 0);
-    list.addEventListener("keydown", (event) => {
-      const move = {ArrowRight: 1, ArrowLeft: -1}[event.key];
-      if (move === undefined) return;
-    });
   }
 }
 
 /** Mark in the navigation what is being read. */
 function setUpNavigation() {
   const links = new Map([...document.querySelectorAll(".top nav a")].map((a) => [a.hash.slice(1), a]));
+  const there = new Set();
   const seen = new IntersectionObserver((entries) => {
     for (const entry of entries) {
-      if (!entry.isIntersecting) continue;
-      for (const link of links.values()) link.removeAttribute("aria-current");
-      links.get(entry.target.id)?.setAttribute("aria-current", "true");
+      if (entry.isIntersecting) there.add(entry.target.id);
+      else there.delete(entry.target.id);
     }
-  }, {rootMargin: "-15% 0px -75% 0px"});
+    const now = [...links.keys()].find((id) => there.has(id));
+    for (const [id, link] of links) {
+      if (id === now) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  }, {rootMargin: "-25% 0px -70% 0px"});
   for (const id of links.keys()) seen.observe(byId(id));
 }

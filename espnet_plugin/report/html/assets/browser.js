@@ -154,7 +154,6 @@ function pictureOf(id) {
 }
 
 async function chooseHead(block, head) {
-  const began = performance.now();
   Object.assign(browser, {block, head});
   for (const button of browser.buttons) {
     if (!button) continue;
@@ -174,7 +173,7 @@ async function chooseHead(block, head) {
   const one = utteranceNow();
   browser.view.setMap(picture, found.maximum, `Attention map of ${name.toLowerCase()}, utterance ${one.id}, ${one.frames} frames`);
   byId("stage").dataset.shown = `${browser.model}-${browser.utterance}-${block}-${head}`;
-  byId("stage").dataset.milliseconds = (performance.now() - began).toFixed(1);
+  byId("stage").dataset.opened ??= performance.now().toFixed(0);  // since the page was asked for
 }
 
 function showFigures(found) {
@@ -182,7 +181,7 @@ function showFigures(found) {
     make("div", {}, make("dt", {}, `${title} `, make("span", {class: "mark"}, mark)), make("dd", {}, `${show(found[key])}${unit}`)));
   const quality = found.quality === 100 ? "lossless" : `WebP ${found.quality}, off by ${found.error.toFixed(1)} of 255 levels`;
   entries.push(make("div", {}, make("dt", {}, "Largest weight"), make("dd", {}, show(found.maximum))));
-  byId("about").replaceChildren(...entries);
+  byId("head-figures").replaceChildren(...entries);
   byId("quality").textContent = quality;
 }
 

@@ -41,4 +41,3 @@ setUpHeadTables();
 setUpFigures();
 if (byId("phoneme-map")) setUpPhonemes();
 if (byId("browser")) setUpBrowser();
-document.documentElement.dataset.ready = performance.now().toFixed(0);
