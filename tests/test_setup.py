@@ -232,7 +232,7 @@ def test_wheel_metadata(wheel):
     metadata = Parser().parsestr(wheel.read(name).decode())
     assert metadata["Requires-Python"] == ">=3.10"
     extras = set(metadata.get_all("Provides-Extra") or [])
-    assert extras == {"bench", "export", "fairseq", "k2", "report", "synth", "test"}
+    assert extras == {"bench", "export", "fairseq", "k2", "probe", "report", "synth", "test"}
     assert any(member.endswith("LICENSE") for member in wheel.namelist())
 
 
