@@ -50,9 +50,9 @@ class Pass:
         try:
             frames = self._run(Utterances(names, samples, self.rate, speech))
         except (ValueError, TooShortUttError) as error:
-            said = error.args[0] if error.args else error
-            said = str(said) if str(said).startswith(tuple(names)) else f"{_list(names)}: {said}"
-            raise ValueError(said) from error
+            said = str(error.args[0] if error.args else error)
+            named = any(said.startswith((f"{name}:", f"{name},")) for name in names)
+            raise ValueError(said if named else f"{_list(names)}: {said}") from error
         self.utterances += len(names)
         self.samples += int(samples.sum())
         self.frames += int(frames.sum())
