@@ -1,5 +1,7 @@
 # Shell functions of the recipe; sourced by run.sh.
 
+. "$(dirname "${BASH_SOURCE[0]}")/cmd.sh"
+
 log() {
     echo "$(date '+%Y-%m-%dT%H:%M:%S') (run.sh) $*"
 }
@@ -28,31 +30,6 @@ parse_options() {
             *) die "no option --${name}; see --help" ;;
         esac
     done
-}
-
-# run_jobs N LOG COMMAND...: run COMMAND with JOB replaced by 1 to N, all at a time, each with
-# its log; show the end of the first failed log and stop if one fails.
-run_jobs() {
-    local n=$1 logfile=$2 job failed=0
-    shift 2
-    local pids=()
-    mkdir -p "$(dirname "${logfile}")"
-    # An interrupt does not reach jobs in the background by itself.
-    trap 'kill "${pids[@]}" 2> /dev/null; exit 130' INT TERM
-    for job in $(seq "${n}"); do
-        "${@//JOB/${job}}" > "${logfile//JOB/${job}}" 2>&1 &
-        pids+=($!)
-    done
-    for job in $(seq "${n}"); do
-        if ! wait "${pids[job - 1]}"; then
-            [ "${failed}" -ne 0 ] || failed=${job}
-        fi
-    done
-    trap - INT TERM
-    if [ "${failed}" -ne 0 ]; then
-        tail -n 20 "${logfile//JOB/${failed}}" >&2
-        die "job ${failed} of ${n} failed; its log: ${logfile//JOB/${failed}}"
-    fi
 }
 
 # split_lines FILE N PREFIX: deal the lines of FILE in runs of equal size into PREFIX.1.scp to

@@ -88,7 +88,7 @@ def test_lines_are_dealt_once_and_in_order(tmp_path):
 
 
 def test_a_failed_job_stops_the_recipe_and_shows_its_log(tmp_path):
-    script = "run_jobs 3 log.JOB bash -c 'echo here JOB; [ JOB != 2 ]'; echo not reached"
+    script = "run_jobs JOB=1:3 log.JOB bash -c 'echo here JOB; [ JOB != 2 ]'; echo not reached"
     done = bash(script, cwd=tmp_path)
     assert done.returncode == 1 and "not reached" not in done.stdout
     assert "here 2" in done.stderr and "job 2 of 3 failed" in done.stderr
