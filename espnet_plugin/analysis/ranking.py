@@ -12,6 +12,7 @@ import random
 from typing import Any, Dict, List, Mapping, Sequence
 
 from espnet_plugin.analysis.attention_report import AnalysisError
+from espnet_plugin.analysis.categories import CATEGORIES
 from espnet_plugin.surgery.head_masks import Head
 
 HIGHEST_FIRST = {
@@ -80,6 +81,28 @@ def importance_orders(
         sign = -1 if HIGHEST_FIRST[name] else 1
         ranked[name] = sorted(heads, key=lambda head: (sign * heads[head][name], head))  # noqa: B023
     return ranked
+
+
+def equal_numbers(heads: Mapping[Head, Mapping[str, Any]]) -> Dict[str, List[Head]]:
+    """Of each category as many heads as the smallest one has, the most typical ones.
+
+    Args:
+        heads: what :func:`measured_heads` returns.
+
+    Returns:
+        Category -> heads, those with the highest values of its measure; categories without heads
+        are left out.
+    """
+    chosen = {
+        category: [
+            head
+            for head in importance_orders(heads, [measure])[measure]
+            if heads[head]["category"] == category
+        ]
+        for measure, category in CATEGORIES.items()
+    }
+    least = min(len(found) for found in chosen.values() if found)
+    return {category: found[:least] for category, found in chosen.items() if found}
 
 
 def random_order(heads: Sequence[Head], seed: int) -> List[Head]:

@@ -12,13 +12,19 @@ import numpy as np
 from espnet_plugin.analysis.categories import CATEGORIES
 from espnet_plugin.analysis.ranking import pruned_counts
 from espnet_plugin.analysis.recognition import Errors
-from espnet_plugin.analysis.resampling import Pairs, Resampling, interval, rate
+from espnet_plugin.analysis.resample import Pairs, Resampling, interval, rate
 from espnet_plugin.surgery.head_masks import Head
 from espnet_plugin.surgery.refinement import Variant
 
 SCHEMA = "espnet_plugin/ranking/1"
 RANDOM = "random "
 """Begins the names of orders at random."""
+CONTRASTS = (
+    ("diagonality", "verticality"),
+    ("verticality", "globalness"),
+    ("diagonality", "globalness"),
+)
+"""Pairs of orders of which the first should cost more."""
 
 
 def point(errors: Errors, drawn: Resampling) -> Dict[str, Dict[str, Any]]:
@@ -94,6 +100,30 @@ def mean_rises(
     return summary
 
 
+def contrasts(found: Mapping[str, Sequence[Errors]], drawn: Resampling) -> List[Dict[str, Any]]:
+    """What the paper found, as differences of the mean rises of pairs of orders.
+
+    Returns:
+        For pairs of :data:`CONTRASTS` that are there: ``more``, ``less`` (orders), ``measures``:
+        measure -> ``difference`` of their mean rises, ``interval_95`` of pairs of draws.
+    """
+    result: List[Dict[str, Any]] = []
+    for more, less in CONTRASTS:
+        if more in found and less in found:
+            measures = {}
+            for name in found[more][0]:
+                one, other = (
+                    _rise([errors[name] for errors in found[order]], drawn)
+                    for order in (more, less)
+                )
+                measures[name] = {
+                    "difference": one[0] - other[0],
+                    "interval_95": interval(one[1] - other[1]),
+                }
+            result.append({"more": more, "less": less, "measures": measures})
+    return result
+
+
 def _rise(curve: Sequence[Pairs], drawn: Resampling) -> Tuple[float, np.ndarray]:
     rates = [rate(pairs) for pairs in curve]
     draws = np.stack([drawn.rates(pairs) for pairs in curve])
@@ -119,22 +149,41 @@ def difference(errors: Errors, unedited: Errors, drawn: Resampling) -> Dict[str,
 def categories(
     measured: Mapping[Head, Mapping[str, Any]],
     alone: Mapping[Head, Errors],
+    equal: Mapping[str, Tuple[Sequence[Head], Errors]],
     unedited: Errors,
     drawn: Resampling,
 ) -> Dict[str, Dict[str, Any]]:
-    """Category -> ``heads``, and measure -> ``mean_rise`` over its heads, each pruned alone."""
+    """What the heads of each category are worth.
+
+    Args:
+        measured: see :func:`espnet_plugin.analysis.ranking.measured_heads`.
+        alone: the errors with one head pruned, of each; may be empty.
+        equal: category -> as many of its heads as of the others, and the errors without them.
+
+    Returns:
+        Category -> ``heads``, how many there are; ``alone``: measure -> ``mean_rise`` over its
+        heads, each pruned alone (null where this was not measured); ``equal``: ``heads`` and
+        measure -> ``rise`` with these pruned together (null for a category without heads); each
+        with its ``interval_95``.
+    """
     found: Dict[str, Dict[str, Any]] = {}
     for category in CATEGORIES.values():
-        chosen = [head for head in alone if measured[head]["category"] == category]
-        measures: Dict[str, Any] = {}
-        for name in unedited if chosen else ():
-            draws = np.mean([drawn.rates(alone[head][name]) for head in chosen], axis=0)
-            mean = float(np.mean([rate(alone[head][name]) for head in chosen]))
-            measures[name] = {
-                "mean_rise": mean - rate(unedited[name]),
-                "interval_95": interval(draws - drawn.rates(unedited[name])),
-            }
-        found[category] = {"heads": len(chosen), "measures": measures}
+        there = [head for head in measured if measured[head]["category"] == category]
+        row: Dict[str, Any] = {"heads": len(there), "alone": None, "equal": None}
+        if alone and there:
+            row["alone"] = {}
+            for name in unedited:
+                draws = np.mean([drawn.rates(alone[head][name]) for head in there], axis=0)
+                mean = float(np.mean([rate(alone[head][name]) for head in there]))
+                row["alone"][name] = {
+                    "mean_rise": mean - rate(unedited[name]),
+                    "interval_95": interval(draws - drawn.rates(unedited[name])),
+                }
+        if category in equal:
+            chosen, errors = equal[category]
+            told = difference(errors, unedited, drawn)
+            row["equal"] = {"heads": [list(head) for head in chosen], "measures": told}
+        found[category] = row
     return found
 
 

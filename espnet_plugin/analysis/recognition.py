@@ -8,7 +8,10 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from espnet_plugin.analysis.resampling import Pairs, rate
+from espnet_plugin.analysis.frames import FrameClock
+from espnet_plugin.analysis.labels import PhoneLabels
+from espnet_plugin.analysis.probe_capacity import StoredProbe, frame_hits
+from espnet_plugin.analysis.resample import rate
 from espnet_plugin.analysis.subject import Subject
 from espnet_plugin.decode.decoder import CtcDecoder
 from espnet_plugin.decode.posteriors import encode_speech
@@ -23,6 +26,53 @@ Errors = Dict[str, List[Tuple[int, int]]]
 """Measure -> (errors, tokens) of each utterance, in order of utterance id."""
 
 
+class PhoneReader:
+    """Reads the phones of frames with a linear probe that stays as it was fitted.
+
+    Args:
+        probe: of the last hidden state, of ``analyze``'s measure ``phone_probe``.
+        labels: alignments, with the classes that the probe was fitted with.
+        clock: of the frames.
+        utterances: the speech; those that the probe was not fitted on count, where any of them
+            are, of those with an alignment.
+
+    Raises:
+        ValueError: a class that the labels do not have, or no utterance with an alignment.
+    """
+
+    def __init__(
+        self,
+        probe: StoredProbe,
+        labels: PhoneLabels,
+        clock: FrameClock,
+        utterances: Sequence[Utterance],
+    ) -> None:
+        if not set(probe.classes) <= set(labels.symbols):
+            raise ValueError("the probe's phones are not those of the alignments")
+        there = {u.utt_id for u in utterances if u.utt_id in labels}
+        if not there:
+            raise ValueError(f"no utterance has an alignment in {labels.source}")
+        self.probe, self.labels, self.clock = probe, labels, clock
+        self.counted = there & probe.held_out or there
+        self.rate = utterances[0].rate
+        self._symbols = torch.tensor([labels.symbols.index(name) for name in probe.classes])
+
+    def __call__(
+        self, names: Sequence[str], hidden: Tensor, lengths: Tensor
+    ) -> List[Tuple[int, int]]:
+        """Frames read wrongly, and frames with a phone, of each utterance of a batch; none of
+        utterances that do not count."""
+        wanted = [
+            self.labels.frames(name, self.clock, frames, self.rate)
+            if name in self.counted
+            else torch.full((frames,), -1)
+            for name, frames in zip(names, lengths.tolist(), strict=True)
+        ]
+        head = self.probe.head.to(hidden.device)
+        hits = frame_hits(head, self._symbols, hidden, lengths, wanted)
+        return [(total - right, total) for right, total in hits]
+
+
 class Recognition:
     """The errors of a model on some speech.
 
@@ -33,6 +83,7 @@ class Recognition:
         utterances: the speech.
         texts: transcripts by utterance.
         decoders: name -> a decoder of the same model: of method ``greedy``, ``ctc`` or ``hlg``.
+        phones: reads phones from the last hidden state.
         batch_seconds: speech of a batch.
 
     Attributes:
@@ -51,6 +102,7 @@ class Recognition:
         utterances: Sequence[Utterance],
         texts: Mapping[str, str],
         decoders: Mapping[str, CtcDecoder],
+        phones: Optional[PhoneReader] = None,
         batch_seconds: float = 60.0,
     ) -> None:
         if subject.experiment is None:
@@ -62,6 +114,7 @@ class Recognition:
         if subject.stack is not None:
             check_output(subject.experiment)
         self.subject, self.texts, self.decoders = subject, texts, dict(decoders)
+        self.phones = phones
         self._batches: List[Tuple[List[str], Any]] = []
         planned = plan_batches(list(utterances), batch_seconds)
         for batch in progress(planned, "read (batches)"):
@@ -80,11 +133,15 @@ class Recognition:
                 None: the subject's encoder as it is now, maps that are being edited among it.
 
         Returns:
-            For each decoder its word errors, by its name; and ``token`` of a greedy one: the
-            errors of the model's tokens against those of the transcript.
+            For each decoder its word errors, by its name; ``token`` of a greedy one: the errors
+            of the model's tokens against those of the transcript; and of a reader of phones
+            ``phone``: the frames whose phone it does not read rightly.
         """
         found: Dict[str, Dict[str, Tuple[int, int]]] = {}
-        for names, log_probs, lengths in self._posteriors(edited):
+        for names, hidden, log_probs, lengths in self._posteriors(edited):
+            if self.phones is not None:
+                wrong = self.phones(names, hidden, lengths)
+                found.setdefault("phone", {}).update(zip(names, wrong, strict=True))
             for key, decoder in self.decoders.items():
                 hypotheses, _ = decoder.search(log_probs, lengths, names)
                 for name, hypothesis in zip(names, hypotheses, strict=True):
@@ -101,27 +158,22 @@ class Recognition:
 
     def _posteriors(
         self, edited: Optional[nn.Module]
-    ) -> Iterator[Tuple[List[str], Tensor, Tensor]]:
+    ) -> Iterator[Tuple[List[str], Tensor, Tensor, Tensor]]:
         assert self.subject.experiment is not None
         model = self.subject.experiment.model
         stack = edited if isinstance(edited, Stack) else self.subject.stack
         for names, given in self._batches:
             if stack is None:
                 encoded = encode_speech(model, *given)
-                yield names, encoded.log_probs, encoded.lengths
+                yield names, encoded.hidden, encoded.log_probs, encoded.lengths
                 continue
             state: State = replace(given)
             for place in range(len(stack.blocks)):
                 state = stack.step(place, state)
             x = zero_padding(stack.finish(state.x), state.mask)
-            yield names, model.ctc.log_softmax(x).float(), state.lengths.cpu()
+            yield names, x, model.ctc.log_softmax(x).float(), state.lengths.cpu()
 
 
 def _count(reference: Sequence[str], hypothesis: Sequence[str]) -> Tuple[int, int]:
     counts = count_errors(align(reference, hypothesis))
     return counts.errors, counts.tokens
-
-
-def pairs_of(errors: Errors, chosen: Sequence[int]) -> Dict[str, Pairs]:
-    """The errors of some of the utterances, by place."""
-    return {key: [values[place] for place in chosen] for key, values in errors.items()}

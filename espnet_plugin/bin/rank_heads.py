@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from espnet_plugin.analysis.subject import Subject
 
 logger = logging.getLogger(__name__)
-CAPACITIES = ("greedy", "k2")
+CAPACITIES = ("greedy", "k2", "probe")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -54,7 +54,11 @@ def get_parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=CAPACITIES,
         default=["greedy"],
-        help="errors of greedy decoding (words and tokens), of k2 (words)",
+        help="errors of greedy decoding (words and tokens), of k2 (words), of the phone probe of "
+        "--analysis (frames)",
+    )
+    parser.add_argument(
+        "--alignments", help="phones, for the probe: TextGrids, or lhotse cuts or supervisions"
     )
     parser.add_argument("--graph", help="HLG.pt of compile_graph, for k2; none: CTC topology")
     parser.add_argument("--bpemodel", help="instead of the SentencePiece model of the experiment")
@@ -105,11 +109,12 @@ def _rank(args: argparse.Namespace) -> Dict[str, Any]:
     )
     from espnet_plugin.analysis.ranking import (
         HIGHEST_FIRST,
+        equal_numbers,
         importance_orders,
         measured_heads,
         random_order,
     )
-    from espnet_plugin.analysis.resampling import Resampling
+    from espnet_plugin.analysis.resample import Resampling
     from espnet_plugin.analysis.results import environment
     from espnet_plugin.analysis.subject import load_subject
     from espnet_plugin.atomic import atomic_open, write_json
@@ -138,6 +143,10 @@ def _rank(args: argparse.Namespace) -> Dict[str, Any]:
     pruned = pruning_curves(points, {**orders, **controls}, args.parts)
     limited = span_curves(points, limits)
     alone = single_heads(points, heads) if args.single == "true" else {}
+    equal = {
+        category: (chosen, points.masked(chosen))
+        for category, chosen in equal_numbers(heads).items()
+    }
     drawn = Resampling(len(names))
     single = write.single(alone, unedited, drawn)
     report: Dict[str, Any] = {
@@ -157,7 +166,8 @@ def _rank(args: argparse.Namespace) -> Dict[str, Any]:
         "curves": write.curves(pruned, len(heads), args.parts, drawn),
         "spans": write.spans(limited, [None, *limits], drawn),
         "summary": write.mean_rises(pruned, drawn),
-        "categories": write.categories(heads, alone, unedited, drawn) if alone else None,
+        "contrasts": write.contrasts(pruned, drawn),
+        "categories": write.categories(heads, alone, equal, unedited, drawn),
         "refinement": None,
     }
     out = Path(args.out)
@@ -204,13 +214,23 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
         raise ValueError("--graph is for --capacity k2")
     utterances = list_utterances(args.data, subject.rate)
     context = Context(subject, str(args.data), utterances)
-    recognition = Recognition(subject, utterances, context.texts, decoders, args.batch_seconds)
+    phones = _phones(args, subject, utterances)
+    recognition = Recognition(
+        subject, utterances, context.texts, decoders, phones, args.batch_seconds
+    )
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     made = None if args.graph is None else Path(args.graph).stat().st_mtime_ns
     texts = [context.texts[name] for name in recognition.names]
     job: List[Any] = [subject.fingerprint, recognition.names, texts]
-    job += [sorted(decoders), args.graph, made, args.batch_seconds, torch.__version__]
+    job += [
+        sorted(args.capacity),
+        args.alignments,
+        args.graph,
+        made,
+        args.batch_seconds,
+        torch.__version__,
+    ]
     journal = Journal(out / "points.jsonl", job)
     if journal.entries:
         logger.info("%s: %d points were measured before", journal.path, len(journal.entries))
@@ -218,6 +238,19 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
     data = {"directory": str(args.data), "utterances": len(utterances), "sha256": told}
     data["seconds"] = sum(utterance.seconds for utterance in utterances)
     return Points(subject, recognition, journal), recognition.names, data
+
+
+def _phones(args: argparse.Namespace, subject: Subject, utterances: List[Any]) -> Any:
+    if "probe" not in args.capacity:
+        return None
+    from espnet_plugin.analysis.labels import PhoneLabels
+    from espnet_plugin.analysis.probe_capacity import StoredProbe
+    from espnet_plugin.analysis.recognition import PhoneReader
+
+    if args.alignments is None:
+        raise ValueError("--capacity probe needs --alignments")
+    probe = StoredProbe.load(args.analysis)
+    return PhoneReader(probe, PhoneLabels.read(args.alignments), subject.clock, utterances)
 
 
 def _refine(
@@ -263,15 +296,23 @@ def _show(report: Dict[str, Any]) -> None:
             low, high = row[name]["interval_95"]
             cells.append(f"{row[name]['mean_rise']:.2f} ({low:.2f}–{high:.2f})")
         print(f"| {order} | {' | '.join(cells)} |")
-    for category, found in (report["categories"] or {}).items():
-        for name, values in found["measures"].items():
-            low, high = values["interval_95"]
-            print(
-                f"{category}: {found['heads']} heads, each alone {values['mean_rise']:+.3f} "
-                f"({low:+.3f} to {high:+.3f}) {name}"
-            )
+    for category, found in report["categories"].items():
+        if found["equal"] is not None:
+            told = [
+                _difference(name, v["rise"], v) for name, v in found["equal"]["measures"].items()
+            ]
+            count = len(found["equal"]["heads"])
+            print(f"{category}: {count} of {found['heads']} heads pruned: {', '.join(told)}")
+        if found["alone"] is not None:
+            told = [_difference(name, v["mean_rise"], v) for name, v in found["alone"].items()]
+            print(f"{category}: each of {found['heads']} heads pruned alone: {', '.join(told)}")
     if report["refinement"] is not None:
         print(report["refinement"]["because"])
+
+
+def _difference(name: str, value: float, found: Dict[str, Any]) -> str:
+    low, high = found["interval_95"]
+    return f"{value:+.2f} ({low:+.2f} to {high:+.2f}) {name}"
 
 
 if __name__ == "__main__":

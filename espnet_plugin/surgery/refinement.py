@@ -17,7 +17,7 @@ import numpy as np
 from espnet_plugin.analysis.head_curves import Points
 from espnet_plugin.analysis.ranking import pruned_counts
 from espnet_plugin.analysis.recognition import Errors
-from espnet_plugin.analysis.resampling import Resampling, interval
+from espnet_plugin.analysis.resample import Resampling, interval
 from espnet_plugin.surgery.actions import Action, LocalAttention, PruneHeads
 from espnet_plugin.surgery.head_masks import Head
 from espnet_plugin.surgery.plan import BlockPlan, StackDescription
@@ -122,14 +122,15 @@ def refine(
 
     before = some(points.unedited())
 
+    def highest(variant: Variant) -> float:
+        return interval(some(dict(tried)[variant]) - before)[1]
+
     def ranked(variants: Sequence[Variant]) -> List[Variant]:
         place = {variant: n for n, (variant, _) in enumerate(tried)}
-        errors = dict(tried)
 
         def key(variant: Variant) -> Tuple[float, int, float, int]:
-            highest = interval(some(errors[variant]) - before)[1]
             window = float("inf") if variant.window is None else variant.window
-            return highest, -len(variant.heads), window, place[variant]
+            return highest(variant), -len(variant.heads), window, place[variant]
 
         return sorted(variants, key=key)
 
@@ -138,7 +139,8 @@ def refine(
         for second in ranked(limited)[:together]:
             both = Variant(first.heads, first.order, second.window)
             tried.append((both, points.plan(both.plan(description, heads))))
-    return ranked([variant for variant, _ in tried])[0], tried
+    best = ranked([variant for variant, _ in tried])[0]
+    return best if highest(best) < 0 else Variant(), tried
 
 
 def _description(points: Points) -> StackDescription:

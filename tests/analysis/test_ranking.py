@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from espnet_plugin.analysis.attention_report import AnalysisError
 from espnet_plugin.analysis.head_curves import Points, pruning_curves, single_heads, span_curves
 from espnet_plugin.analysis.ranking import (
+    equal_numbers,
     importance_orders,
     measured_heads,
     pruned_counts,
@@ -20,6 +21,7 @@ from espnet_plugin.analysis.ranking import (
 )
 from espnet_plugin.analysis.ranking_report import (
     categories,
+    contrasts,
     curve_rows,
     curves,
     difference,
@@ -28,7 +30,7 @@ from espnet_plugin.analysis.ranking_report import (
     single,
     spans,
 )
-from espnet_plugin.analysis.resampling import Resampling, interval, rate
+from espnet_plugin.analysis.resample import Resampling, interval, rate
 from espnet_plugin.analysis.subject import Subject
 from espnet_plugin.decode.journal import Journal
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
@@ -105,11 +107,14 @@ def test_resampling_against_a_loop():
     generator = random.Random(0)
     pairs = [(generator.randint(0, 3), generator.randint(1, 9)) for _ in range(13)]
     drawn = Resampling(13, draws=50, seed=3)
-    indices = np.random.default_rng(3).integers(0, 13, (50, 13))
-    naive = [100 * sum(pairs[i][0] for i in row) / sum(pairs[i][1] for i in row) for row in indices]
+    naive = []
+    for counts in np.random.default_rng(3).multinomial(13, [1 / 13] * 13, 50).tolist():
+        errors = sum(n * e for n, (e, _) in zip(counts, pairs, strict=True))
+        naive.append(100 * errors / sum(n * t for n, (_, t) in zip(counts, pairs, strict=True)))
     np.testing.assert_allclose(drawn.rates(pairs), naive, rtol=1e-12)
     assert rate(pairs) == 100 * sum(e for e, _ in pairs) / sum(n for _, n in pairs)
     assert interval(np.arange(101.0)) == pytest.approx([2.5, 97.5])
+    assert np.isnan(Resampling(2, draws=40).rates([(0, 0), (1, 2)])).any()
     with pytest.raises(ValueError, match="no error rate"):
         rate([(1, 0)])
 
@@ -219,6 +224,14 @@ def test_mean_rises_and_differences_against_naive_sums():
     gap = told["globalness"]["greedy"]["mean_rise"] - told["random 0"]["greedy"]["mean_rise"]
     assert told["globalness"]["greedy"]["above_random"] == pytest.approx(gap)
     assert told["random 0"]["greedy"]["above_random_interval_95"] == pytest.approx([0, 0])
+    assert contrasts(found, drawn) == []
+    (pair,) = contrasts(
+        {"diagonality": found["random 0"], "globalness": found["globalness"]}, drawn
+    )
+    assert (pair["more"], pair["less"]) == ("diagonality", "globalness")
+    assert pair["measures"]["greedy"]["difference"] == pytest.approx(-gap)
+    low, high = told["globalness"]["greedy"]["above_random_interval_95"]
+    assert pair["measures"]["greedy"]["interval_95"] == pytest.approx([-high, -low])
     one = difference(found["globalness"][1], found["globalness"][1], drawn)["greedy"]
     assert one == {"rise": 0.0, "interval_95": [0.0, 0.0]}
 
@@ -228,10 +241,23 @@ def test_categories_and_rows():
     unedited = {"greedy": [(1, 10), (1, 10)]}
     alone = {h: {"greedy": [(2 + n, 10), (1, 10)]} for n, h in enumerate(sorted(heads))}
     drawn = Resampling(2, draws=50)
-    found = categories(heads, alone, unedited, drawn)
+    equal = {name: (c, alone[c[0]]) for name, c in equal_numbers(heads).items()}
+    assert {name: chosen for name, (chosen, _) in equal.items()} == {
+        "diagonal": [(0, 0)],
+        "vertical": [(2, 1)],
+        "global": [(0, 1)],
+    }
+    found = categories(heads, alone, equal, unedited, drawn)
     assert [found[name]["heads"] for name in ("diagonal", "vertical", "global")] == [1, 1, 2]
-    assert found["diagonal"]["measures"]["greedy"]["mean_rise"] == pytest.approx(5.0)
-    assert found["global"]["measures"]["greedy"]["mean_rise"] == pytest.approx(12.5)
+    assert found["diagonal"]["alone"]["greedy"]["mean_rise"] == pytest.approx(5.0)
+    assert found["global"]["alone"]["greedy"]["mean_rise"] == pytest.approx(12.5)
+    assert found["vertical"]["equal"]["heads"] == [[2, 1]]
+    assert found["vertical"]["equal"]["measures"]["greedy"]["rise"] == pytest.approx(20.0)
+    assert categories(heads, {}, {}, unedited, drawn)["global"] == {
+        "heads": 2,
+        "alone": None,
+        "equal": None,
+    }
     assert single(alone, unedited, drawn)[2, 1]["greedy"]["rise"] == pytest.approx(20.0)
     report = {
         "curves": curves({"globalness": [unedited, alone[0, 0]]}, 4, 1, drawn),

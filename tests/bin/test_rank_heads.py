@@ -11,7 +11,7 @@ from tiny_models import write_experiment
 from espnet_plugin.analysis.attention_report import load_report
 from espnet_plugin.analysis.ranking import importance_orders, measured_heads
 from espnet_plugin.analysis.recognition import Recognition
-from espnet_plugin.analysis.resampling import rate
+from espnet_plugin.analysis.resample import rate
 from espnet_plugin.analysis.subject import load_subject
 from espnet_plugin.bin import analyze, apply_plan, rank_heads
 from espnet_plugin.decode.decoder import CtcDecoder
@@ -26,7 +26,9 @@ def recognition(experiment, data, texts):
     training = subject.experiment.args
     text = TokenText(subject.experiment.token_list, training.token_type, training.bpemodel)
     decoder = CtcDecoder(subject.experiment.model, text, "greedy")
-    return Recognition(subject, list_utterances(data), texts, {"greedy": decoder}, 20.0)
+    return Recognition(
+        subject, list_utterances(data), texts, {"greedy": decoder}, batch_seconds=20.0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def planted(librispeech_root, tmp_path_factory):
     done = recognition(experiment, data, dict.fromkeys((p.stem for p in paths), "x"))
     texts = {}
     with masked_heads(done.subject.encoder, chosen), torch.no_grad():
-        for names, log_probs, lengths in done._posteriors(None):
+        for names, _, log_probs, lengths in done._posteriors(None):
             found, _ = done.decoders["greedy"].search(log_probs, lengths, names)
             texts.update({n: h.text for n, h in zip(names, found, strict=True)})
     assert all(text.split() for text in texts.values())
@@ -78,6 +80,8 @@ def test_a_planted_refinement_is_found_and_its_plan_gives_the_same_figure(
     assert [p["pruned"] for p in report["curves"]["globalness"]] == [0, 2, 4, 6, 8, 10, 12]
     assert report["curves"]["globalness"][1]["measures"]["greedy"]["errors"] == 0
     assert report["unedited"]["greedy"]["errors"] > 0
+    assert [c["more"] for c in report["contrasts"]] == ["diagonality", "verticality", "diagonality"]
+    assert all(found["alone"] is None for found in report["categories"].values())
     assert [p["span"] for p in report["spans"]["plain"]] == [None, 2]
     found = report["refinement"]
     assert found["choice"]["refined"] == found["check"]["refined"] == 0.0
@@ -127,7 +131,7 @@ def test_a_run_that_was_stopped_goes_on(planted, tmp_path, monkeypatch):
     alone = [h["alone"]["greedy"]["rise"] for h in of_category]
     told = report["categories"]["diagonal"]
     assert told["heads"] == len(alone) > 0
-    assert told["measures"]["greedy"]["mean_rise"] == pytest.approx(sum(alone) / len(alone))
+    assert told["alone"]["greedy"]["mean_rise"] == pytest.approx(sum(alone) / len(alone))
 
 
 @pytest.mark.parametrize(
