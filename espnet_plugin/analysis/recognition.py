@@ -139,9 +139,6 @@ class Recognition:
         """
         found: Dict[str, Dict[str, Tuple[int, int]]] = {}
         for names, hidden, log_probs, lengths in self._posteriors(edited):
-            if self.phones is not None:
-                wrong = self.phones(names, hidden, lengths)
-                found.setdefault("phone", {}).update(zip(names, wrong, strict=True))
             for key, decoder in self.decoders.items():
                 hypotheses, _ = decoder.search(log_probs, lengths, names)
                 for name, hypothesis in zip(names, hypotheses, strict=True):
@@ -150,6 +147,9 @@ class Recognition:
                     if decoder.method == "greedy":
                         wanted = decoder.text.tokenizer.text2tokens(reference)
                         found.setdefault("token", {})[name] = _count(wanted, hypothesis.tokens)
+            if self.phones is not None:
+                wrong = self.phones(names, hidden, lengths)
+                found.setdefault("phone", {}).update(zip(names, wrong, strict=True))
         return {key: [values[name] for name in self.names] for key, values in found.items()}
 
     def capacity(self, measure: str) -> Any:

@@ -255,7 +255,7 @@ def rows(results: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
         groups[kind] = [c for r in results for c in r["cases"] if c["kind"] == kind]
     groups["clean"] = [c for r in results for c in r["cases"] if c["kind"] is None]
     for result in results:
-        groups.setdefault(str(result["model"]), []).extend(result["cases"])
+        groups.setdefault(f"{result['model']}, {result['data']}", []).extend(result["cases"])
     groups["all"] = [c for r in results for c in r["cases"]]
     return [_row(name, counts(cases)) for name, cases in groups.items()]
 
