@@ -173,19 +173,23 @@ def load_subject(path: PathLike, checkpoint: Optional[str] = None, device: str =
     if not (path / "config.yaml").is_file() or (path / "config.json").is_file():
         if checkpoint is not None:
             raise StackError(f"{path}: no ESPnet experiment, so it has no checkpoint to choose")
-        stack = load_stack(path, device)
-        if stack.takes != "waveform":
-            raise StackError(f"{path}: takes {stack.takes}, not recordings; name its experiment")
-        return Subject(path, stack)
+        return Subject(path, _of_recordings(path, load_stack(path, device)))
     experiment = load_experiment(path, checkpoint, device)
     encoder = experiment.model.encoder
     try:
-        encoder = stack_of(experiment).to(device).eval()
+        stack = stack_of(experiment).to(device).eval()
     except StackError:
-        if stack_in(encoder) is not None:
-            raise
         # more than a plain stack, or of another kind: its blocks are looked at as they are
-    return Subject(path, encoder, experiment)
+        if stack_in(encoder) is not None or experiment.model.frontend is None:
+            raise
+        return Subject(path, encoder, experiment)
+    return Subject(path, _of_recordings(path, stack), experiment)
+
+
+def _of_recordings(path: Path, stack: Stack) -> Stack:
+    if stack.takes != "waveform":
+        raise StackError(f"{path}: its model takes {stack.takes}, not recordings")
+    return stack
 
 
 def _groups_and_heads(encoder: nn.Module) -> Tuple[List[List[int]], List[int]]:

@@ -223,3 +223,8 @@ def test_models_that_cannot_be_loaded_say_so(tmp_path, subject):
     assert load_subject(tmp_path / "stack.pt").fingerprint == subject.fingerprint
     with pytest.raises(StackError, match="no ESPnet experiment, so it has no checkpoint"):
         load_subject(tmp_path / "stack.pt", "valid.loss.ave.pth")
+    for encoder, conf in (("transformer", {"linear_units": 8}), ("branchformer", MLP)):
+        config = {"encoder": encoder, "encoder_conf": {**SMALL, **conf}, "input_size": 20}
+        config |= {"frontend": None, "model_conf": {"ctc_weight": 1.0}}
+        with pytest.raises(StackError, match="takes features|is no Conformer and no Transformer"):
+            load_subject(create_untrained(tmp_path / encoder, config, TOKENS))

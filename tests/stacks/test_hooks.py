@@ -117,14 +117,20 @@ def test_maps_equal_the_modules_attn(kind, options):
     assert all(block.self_attn.attn is None for block in encoder.encoders)
 
 
-@pytest.mark.parametrize("options", [REL, LEGACY, ABSOLUTE], ids=["rel", "legacy", "absolute"])
-def test_maps_with_sdpa_equal_those_without(options):
-    if "use_sdpa" not in inspect.signature(ConformerEncoder.__init__).parameters:
-        pytest.skip("this ESPnet's Conformer has no use_sdpa")
-    plain, fused = (
-        make(ConformerEncoder, options),
-        make(ConformerEncoder, {**options, "use_sdpa": True}),
-    )
+@pytest.mark.parametrize(
+    "kind, options",
+    [
+        (ConformerEncoder, REL),
+        (ConformerEncoder, LEGACY),
+        (ConformerEncoder, ABSOLUTE),
+        (TransformerEncoder, {}),
+    ],
+    ids=["rel", "legacy", "absolute", "transformer"],
+)
+def test_maps_with_sdpa_equal_those_without(kind, options):
+    if "use_sdpa" not in inspect.signature(kind.__init__).parameters:
+        pytest.skip(f"this ESPnet's {kind.__name__} has no use_sdpa")
+    plain, fused = make(kind, options), make(kind, {**options, "use_sdpa": True})
     fused.load_state_dict(plain.state_dict())
     with torch.no_grad():
         before = fused(*features())[0]
