@@ -15,6 +15,8 @@ stop_stage=10        # last stage
 skip_done=false      # skip stages that a run with the same expdir has finished
 ngpu=0               # GPUs for training; decoding and analysis use one if it is above 0
 nj=2                 # parallel jobs of stages 0, 1 and 3
+cmd_backend=${cmd_backend} # where jobs of stages 3 and 5 run: local or slurm
+slurm_options=${slurm_options} # for sbatch, for example "--partition main --mem 8G"
 num_threads=2        # processor threads of training, analysis, decoding and benchmark
 python=              # Python to run; default: the active environment's, else .venv's
 datadir=data         # manifests and Kaldi directories
@@ -60,7 +62,10 @@ inference_asr_model=valid.loss.ave.pth # analysed, decoded and packed
 
 # Analysis and plan
 analyze_set=         # default: the first of test_sets
+analyze_nj=1         # parallel jobs of bin.analyze
 analyze_args=        # more options for bin.analyze
+analyze=few          # few, or all: also which heads matter, with bin.rank_heads
+rank_args=           # more options for bin.rank_heads
 plan_args="--group_size 3" # options for bin.plan
 
 # Arms: edits of trained models side by side
@@ -78,12 +83,12 @@ tune_scales=true     # find the scales of graph and language model on valid_set 
 tune_args="--acoustic_scale 0.5 0.7 1 1.4 2 2.8 4 --lm_scale 1 --word_scale 0 0.5 1 2" # options for bin.tune_scales
 bench_args=          # more options for bin.benchmark
 
-option_names="corpus workdir stage stop_stage skip_done ngpu nj num_threads python datadir dumpdir
-    expdir corpus_dir alignments data_args split skip_bad speed_perturb_factors min_wav_duration
+option_names="corpus workdir stage stop_stage skip_done ngpu nj cmd_backend slurm_options
+    num_threads python datadir dumpdir expdir corpus_dir alignments data_args split skip_bad speed_perturb_factors min_wav_duration
     max_wav_duration train_set valid_set test_sets nbpe bpemode lm_text lm_word_counts lm_order
     rescore_lm_order lm_args arpa rescore_arpa lang_args topology asr_config asr_args
-    init_expdir asr_tag feats_normalize inference_asr_model analyze_set analyze_args plan_args
-    arms raw_config arms_budget arms_budget_args arms_heal_args arms_bench_args
+    init_expdir asr_tag feats_normalize inference_asr_model
+    analyze_set analyze_nj analyze_args analyze rank_args plan_args arms raw_config arms_budget arms_budget_args arms_heal_args arms_bench_args
     inference_config inference_args tune_scales tune_args bench_args"
 option_names=$(echo ${option_names})
 
@@ -92,7 +97,8 @@ print_help() {
 Usage: $0 [--name value ...]
 
 Stages: 0 corpus, 1 manifests and Kaldi directories, 2 tokens, n-grams and graphs, 3 statistics, 4 train, 5 analyse,
-6 plan, 7 apply the plan and train, 8 decode with k2, 9 score, benchmark and RESULTS.md, 10 pack.
+6 diagnose and plan, 7 apply the plan and train, 8 decode with k2, 9 score, benchmark, RESULTS.md and report.html,
+10 pack.
 
 Options, with their values for --corpus ${corpus}. Relative paths of --workdir, --corpus_dir,
 --alignments and --python are from here, all others from --workdir.
@@ -119,16 +125,17 @@ declare -A default
 for name in ${option_names}; do default[${name}]=${!name}; done
 parse_options "$@"
 
+[[ ${analyze} =~ ^(few|all)$ ]] || die "--analyze ${analyze}: few or all"
 [[ ${arms} =~ ^(none|few|all)$ ]] || die "--arms ${arms}: none, few or all"
-for name in stage stop_stage ngpu nj num_threads nbpe lm_order rescore_lm_order; do
+for name in stage stop_stage ngpu nj analyze_nj num_threads nbpe lm_order rescore_lm_order; do
     [[ ${!name} =~ ^-?[0-9]+$ ]] || die "--${name} ${!name}: not a whole number"
 done
 for name in skip_done skip_bad tune_scales; do
     [[ ${!name} =~ ^(true|false)$ ]] || die "--${name} ${!name}: true or false"
 done
 # RESULTS.md names the options that make its figures: not which stages, where, or by which Python.
-elsewhere=" corpus workdir stage stop_stage skip_done nj python datadir dumpdir expdir corpus_dir
-    alignments "
+elsewhere=" corpus workdir stage stop_stage skip_done nj analyze_nj cmd_backend slurm_options python
+    datadir dumpdir expdir corpus_dir alignments "
 for name in ${option_names}; do
     [[ ${elsewhere} =~ [[:space:]]${name}[[:space:]] || ${!name} = "${default[${name}]}" ]] \
         || results_command+=" --${name} \"${!name}\""
@@ -187,6 +194,7 @@ if [ "${arms}" = all ] && [ -n "${raw_config}" ]; then
 fi
 stats=${expdir}/asr_stats_raw_${bpemode}${nbpe}
 plan=${expdir}/plan/reuse_attention.yaml
+base_diagnosis=${expdir}/plan/diagnosis.json
 trained_plan=${reuse_exp}/plan.yaml
 analyze_set=${analyze_set:-${test_sets%% *}}
 lang=${datadir}/lang_${bpemode}${nbpe}
@@ -243,6 +251,40 @@ for config in ${inference_config}; do
         greedy | ctc | hlg) arms_inference_config+=" ${config}" ;;
     esac
 done
+
+# analysis EXP: where the analysis of a model is.
+analysis() { echo "$1/analysis_${analyze_set}"; }
+
+# analyse EXP: what its blocks and heads do with ${analyze_set}.
+analyse() {
+    local out cuts=${datadir}/manifests/${analyze_set}_cuts.jsonl.gz
+    out=$(analysis "$1")
+    local options=(--model "$1" --checkpoint "${inference_asr_model}")
+    options+=(--num_threads "${num_threads}" --device "${device}")
+    local phones=()
+    if gzip -cd "${cuts}" | grep -c '"alignment"' > /dev/null; then
+        phones=(--alignments "${cuts}")
+    fi
+    log "Stage 5: what the blocks of $1 do with ${analyze_set}"
+    # shellcheck disable=SC2086
+    analyze_jobs "${analyze_nj}" "${out}/log" "${options[@]}" --data "${dump}/${analyze_set}" \
+        "${phones[@]}" --out "${out}" ${analyze_args}
+    if [ "${analyze}" = all ]; then
+        log "Stage 5: which heads of $1 matter, on ${valid_set}"
+        # shellcheck disable=SC2086
+        plugin rank_heads "${options[@]}" --analysis "${out}" --data "${dump}/${valid_set}" \
+            --bpemodel "${bpemodel}" --out "${out}/ranking" ${rank_args}
+    fi
+}
+
+# rankings EXP...: those files of rank_heads that are there.
+rankings() {
+    local exp
+    for exp in "$@"; do
+        [ ! -f "$(analysis "${exp}")/ranking/ranking.json" ] \
+            || echo "$(analysis "${exp}")/ranking/ranking.json"
+    done
+}
 
 # each_armed COMMAND: COMMAND MODEL WHICH for each model whose edits are compared.
 each_armed() {
@@ -411,7 +453,7 @@ if wanted 3; then
     done
     split_lines "${dump}/${train_set}/wav.scp" "${jobs}" "${logdir}/train"
     split_lines "${dump}/${valid_set}/wav.scp" "${jobs}" "${logdir}/valid"
-    OMP_NUM_THREADS=1 run_jobs "${jobs}" "${logdir}/stats.JOB.log" \
+    OMP_NUM_THREADS=1 run_jobs JOB=1:"${jobs}" "${logdir}/stats.JOB.log" \
         ${python} -m espnet_plugin -m espnet2.bin.asr_train --collect_stats true \
         --config "${asr_config}" "${model_options[@]}" \
         --train_shape_file "${logdir}/train.JOB.scp" \
@@ -438,23 +480,16 @@ if wanted 4; then
 fi
 
 if wanted 5; then
-    log "Stage 5: what the blocks of ${base_exp} do with ${analyze_set}"
-    options=()
-    cuts=${datadir}/manifests/${analyze_set}_cuts.jsonl.gz
-    if gzip -cd "${cuts}" | grep -c '"alignment"' > /dev/null; then
-        options+=(--alignments "${cuts}")
-    fi
-    # shellcheck disable=SC2086
-    plugin analyze --model "${base_exp}" --checkpoint "${inference_asr_model}" \
-        --data "${dump}/${analyze_set}" --out "${base_exp}/analysis_${analyze_set}" \
-        --num_threads "${num_threads}" --device "${device}" "${options[@]}" ${analyze_args}
+    analyse "${base_exp}"
+    [ -z "${raw_exp}" ] || analyse "${raw_exp}"
     finished 5
 fi
 
 if wanted 6; then
-    log "Stage 6: plan"
+    log "Stage 6: abnormal blocks, and a plan"
+    plugin diagnose --analysis "$(analysis "${base_exp}")" --out "${base_diagnosis}"
     # shellcheck disable=SC2086
-    plugin plan --analysis "${base_exp}/analysis_${analyze_set}/attention.json" --out "${plan}" \
+    plugin plan --analysis "$(analysis "${base_exp}")/attention.json" --out "${plan}" \
         ${plan_args}
     cat "${plan}"
     each_armed plan_arms
@@ -539,12 +574,20 @@ if wanted 9; then
     each_armed score_arms
     tags=()
     for config in ${inference_config}; do tags+=("$(decode_tag "${config}")"); done
+    analyses=("$(analysis "${base_exp}")")
+    [ -z "${raw_exp}" ] || analyses+=("$(analysis "${raw_exp}")")
+    # shellcheck disable=SC2207
+    curves=($(rankings "${base_exp}" ${raw_exp:+"${raw_exp}"}))
     plugin results --exp_dir "${base_exp}" "${reuse_exp}" --decode "${tags[@]}" \
         --benchmark "${expdir}/benchmark" --plan "${trained_plan}" \
-        --analysis "${base_exp}/analysis_${analyze_set}" "${arms_options[@]}" \
+        --analysis "${analyses[@]}" ${curves:+--ranking "${curves[@]}"} "${arms_options[@]}" \
         --title "${results_title}" --note "${results_note}" --command "${results_command}" \
         --out "${expdir}/RESULTS.md"
     cat "${expdir}/RESULTS.md"
+    log "Stage 9: report"
+    plugin report --analysis "${analyses[@]}" --plan "${plan}" --diagnosis "${base_diagnosis}" \
+        ${curves:+--curves "${curves[@]}"} --benchmark "${expdir}/benchmark/benchmark.json" \
+        --title "${results_title}" --out "${expdir}/report.html" --figures "${expdir}/figures"
     finished 9
 fi
 
@@ -577,4 +620,4 @@ if wanted 10; then
     finished 10
 fi
 
-log "Finished in ${SECONDS} s; results: ${workdir}/${expdir}/RESULTS.md"
+log "Finished in ${SECONDS} s; results: ${workdir}/${expdir}/RESULTS.md and report.html"
