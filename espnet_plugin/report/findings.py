@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from espnet_plugin.analysis.resample import mean_intervals
+from espnet_plugin.analysis.resample import draw_counts, interval, mean_intervals
 from espnet_plugin.report.analyses import Analysis
 
 _SHIM = "Shim, Choi, Sung, ICLR 2022"
@@ -113,6 +113,30 @@ def _blocks_of_states(analysis: Analysis) -> Optional[Finding]:
     )
 
 
+def _phones_by_depth(analysis: Analysis) -> Optional[Finding]:
+    """The best of the lower and middle blocks less the best of the upper third, in each draw."""
+    arrays = analysis.arrays("phone_probe")
+    correct, total = arrays["correct"][:, 1:], arrays["total"]
+    blocks = correct.shape[1]
+    upper = blocks // 3
+    if not upper or not total.sum():
+        return None
+    counts = np.concatenate([np.ones((1, len(total))), *draw_counts(len(total), 1000, 0)])
+    frames = counts @ total
+    rates = 100 * (counts @ correct)[frames > 0] / frames[frames > 0, None]
+    difference = rates[:, : blocks - upper].max(axis=1) - rates[:, blocks - upper :].max(axis=1)
+    span = tuple(interval(difference[1:]))
+    figures = _difference({"difference": difference[0], "interval_95": span})
+    return Finding(
+        "phones are read best from lower and middle blocks",
+        _SHIM,
+        verdict(span),
+        f"frames right, best of the lower {blocks - upper} blocks (block "
+        f"{int(rates[0, : blocks - upper].argmax())}) less best of the upper {upper}: "
+        f"{figures} points",
+    )
+
+
 def _finding(claim: str, source: str, difference: np.ndarray, of: str) -> Optional[Finding]:
     there = difference[~np.isnan(difference)]
     if not len(there):
@@ -150,4 +174,5 @@ _MADE_FROM: Sequence[Tuple[str, Callable[[Analysis], Optional[Finding]]]] = (
     ("phoneme_attention", _phonetic),
     ("patterns", _diagonal),
     ("similarity", _blocks_of_states),
+    ("phone_probe", _phones_by_depth),
 )

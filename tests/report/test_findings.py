@@ -78,6 +78,32 @@ def test_structure_that_could_not_be_measured_is_left_out():
     assert findings(analysis("similarity", {"structure": {}})) == []
 
 
+def probe(accuracies):
+    """A probe that reads 50 frames of each utterance; the first state is what enters block 0."""
+    rates = np.concatenate([[0.99], accuracies])
+    correct = np.random.default_rng(0).binomial(50, rates, (UTTERANCES, len(rates)))
+    arrays = {"correct": correct, "total": np.full(UTTERANCES, 50)}
+    return analysis("phone_probe", {}, arrays)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected", "best"),
+    [
+        ([0.6, 0.9, 0.8, 0.8, 0.6, 0.6], "holds", 1),
+        ([0.2, 0.3, 0.4, 0.5, 0.9, 0.6], "does not hold", 3),
+        ([0.1, 0.2, 0.3, 0.5, 0.5, 0.4], "undecided", 3),
+    ],
+)
+def test_where_phones_are_read_best(accuracies, expected, best):
+    (found,) = findings(probe(accuracies))
+    assert found.verdict == expected
+    assert f"lower 4 blocks (block {best}) less best of the upper 2" in found.figures
+
+
+def test_two_blocks_have_no_upper_third():
+    assert findings(probe([0.9, 0.1])) == []
+
+
 def test_importance_comes_from_paired_differences_of_the_orders():
     value = {"difference": 4.2, "interval_95": [1.0, 7.0]}
     contrast = {"more": "diagonality", "less": "verticality", "measures": {"wer": value}}
