@@ -27,6 +27,8 @@ TOLERANCE = 0.02
 ALPHAS = (0.5, 1.0)
 BETAS = (1.0, 1.15, 1.3, 1.5, 2.0)
 """What α and β are chosen from."""
+_AT_ONCE = 1 << 20
+"""Elements of maps whose distances are computed together."""
 BASELINES = ("mfcc_10ms", "mfcc_model_frames")
 
 _SOURCES = {
@@ -139,9 +141,10 @@ class Segmentation:
         for n, (name, true) in enumerate(zip(names, self._true, strict=True)):
             if true is None:
                 continue
-            length = int(lengths[n])
-            for head, one in enumerate(maps[n, :, :length, :length]):
-                self._count(name, self._first[block] + head, one, self.clock, true)
+            length, place = int(lengths[n]), self._first[block]
+            for part in maps[n, :, :length, :length].split(max(1, _AT_ONCE // length**2)):
+                self._count(name, place, part, self.clock, true)
+                place += len(part)
 
     def end(self, states: Sequence[Tensor], lengths: Tensor) -> None:
         """The baselines: MFCCs every 10 ms, and one for each frame of the model."""
@@ -156,7 +159,7 @@ class Segmentation:
                 (-1, self.clock, int(lengths[n])),
             ):
                 found = mfcc(speech[n, :samples], rate, clock, frames)
-                self._count(name, place, found, clock, true)
+                self._count(name, place, found[None], clock, true)
 
     def merge(self, other: Segmentation) -> None:
         """Add what another has counted.
@@ -251,15 +254,17 @@ class Segmentation:
     def _count(
         self, name: str, place: int, vectors: Tensor, clock: FrameClock, true: np.ndarray
     ) -> None:
+        """Of vectors (n, T, D): the counts from ``place`` on."""
         tolerance = round(TOLERANCE * self._utterances.rate)
-        samples = clock.samples(len(vectors)).numpy()
-        apart, counts = distances(vectors), []
+        samples = clock.samples(vectors.shape[1]).numpy()
+        apart, setting = distances(vectors), 0
         for alpha in self.alphas:
             kernels = kernel(apart, alpha)
             for beta in self.betas:
-                found = local_minima(togetherness(kernels, beta).cpu().numpy())
-                counts.append(count_boundaries(samples[found], true, tolerance))
-        self.counts[name][place] = torch.tensor(counts, dtype=torch.int32)
+                for n, sums in enumerate(togetherness(kernels, beta).cpu().numpy()):
+                    counts = count_boundaries(samples[local_minima(sums)], true, tolerance)
+                    self.counts[name][place + n, setting] = torch.tensor(counts)
+                setting += 1
 
     def _halves(self) -> Tuple[np.ndarray, np.ndarray]:
         """Counts (U', N + 2, G, 3) of the utterances to choose on, and of those to score."""
