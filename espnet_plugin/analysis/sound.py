@@ -38,7 +38,38 @@ def encode(samples: np.ndarray, rate: int) -> Sound:
         step = max(1, int(SECONDS_AT_ONCE * rate))
         for start in range(0, len(samples), step):  # libsndfile fails on long single writes
             file.write(np.clip(samples[start : start + step], -1.0, 1.0))
-    return Sound(stream.getvalue(), "audio/ogg; codecs=opus" if opus else "audio/flac")
+    if opus:
+        return Sound(number_stream(stream.getvalue()), "audio/ogg; codecs=opus")
+    return Sound(stream.getvalue(), "audio/flac")
+
+
+def number_stream(data: bytes, serial: int = 1) -> bytes:
+    """An Ogg file with another serial number: libsndfile draws one, so that no two files of one
+    recording would be the same. Source: RFC 3533, section 6."""
+    renumbered = bytearray(data)
+    at = 0
+    while at < len(renumbered):
+        segments = renumbered[at + 26]
+        size = 27 + segments + sum(renumbered[at + 27 : at + 27 + segments])
+        renumbered[at + 14 : at + 18] = serial.to_bytes(4, "little")
+        renumbered[at + 22 : at + 26] = bytes(4)
+        check = 0
+        for byte in renumbered[at : at + size]:
+            check = (check << 8 & 0xFFFFFFFF) ^ _CRC[check >> 24 ^ byte]
+        renumbered[at + 22 : at + 26] = check.to_bytes(4, "little")
+        at += size
+    return bytes(renumbered)
+
+
+def _crc_of(byte: int) -> int:
+    value = byte << 24
+    for _ in range(8):
+        value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    return value
+
+
+_CRC = [_crc_of(byte) for byte in range(256)]
+"""Of Ogg's checksum: polynomial 0x04c11db7, not reflected."""
 
 
 def outline(samples: np.ndarray, points: int = 1200) -> np.ndarray:

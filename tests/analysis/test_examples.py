@@ -102,13 +102,7 @@ def test_any_split_gives_the_same_bytes(context):
         again.load_state_dict(torch.load(stream, weights_only=True))
         merged.merge(again)
     assert merged.result() == whole.result()
-    arrays = whole.arrays()
-    for name, values in merged.arrays().items():
-        if name.startswith("sound"):  # libsndfile numbers each stream at random
-            values, arrays[name] = (
-                soundfile.read(io.BytesIO(data.tobytes()))[0] for data in (values, arrays[name])
-            )
-        assert np.array_equal(values, arrays[name]), name
+    assert all(np.array_equal(a, whole.arrays()[k]) for k, a in merged.arrays().items())
     with pytest.raises(ValueError, match="kept twice"):
         merged.merge(parts[0])
 

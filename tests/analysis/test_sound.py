@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_plugin.analysis.sound import encode, outline
+from espnet_plugin.analysis.sound import encode, number_stream, outline
 
 
 @pytest.mark.parametrize(("rate", "kind"), [(16000, "ogg"), (8000, "ogg"), (22050, "flac")])
@@ -41,3 +41,17 @@ def test_the_outline_is_the_largest_magnitude_of_each_part():
     found = outline(samples, 10)
     assert found.tolist() == [0, 0, 255, 0, 0, 0, 0, 0, 0, 128]
     assert outline(samples[:3], 10).tolist() == [0, 0, 0]
+
+
+def test_the_same_recording_gives_the_same_file():
+    samples = np.sin(np.arange(40000) / 20).astype(np.float32) / 2
+    assert encode(samples, 16000).data == encode(samples, 16000).data
+
+
+def test_the_checksums_are_those_that_libsndfile_writes():
+    stream = io.BytesIO()
+    with soundfile.SoundFile(stream, "w", 16000, 1, format="OGG", subtype="OPUS") as file:
+        file.write(np.zeros(50000, np.float32))
+    data = stream.getvalue()
+    serial = int.from_bytes(data[14:18], "little")
+    assert number_stream(data, serial) == data

@@ -136,6 +136,7 @@ entropy.</p>
 <option selected>1</option></select></label></div>
 <div class="words" id="words" role="group" aria-label="Transcript; choose a word to go there"></div>
 <div class="stage" id="stage"></div>
+<img class="printed" id="printed" alt="The map that is shown" src="data:,">
 <div class="readout" id="readout" role="status">Point at the map to read a weight.</div>
 <p class="quiet">The map is a picture (<span id="quality"></span>) on a square-root scale of 255
 levels: weights read from it are approximate {mark_html("I")}.</p>

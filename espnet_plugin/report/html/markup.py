@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any, List, NamedTuple, Sequence, Tuple
 
-from espnet_plugin.report.drawings import Chart, Drawing
+from espnet_plugin.report.drawings import Chart, Drawing, Panels
 
 MARKS = {
     "P": "read in the paper or its authors' code",
@@ -41,10 +41,18 @@ class Figures:
         self.charts.append(Chart(name, drawing, title, caption, mark))
         return (
             f"<figure><h3>{escape(title)} {mark_html(mark)}</h3>"
-            f'<div class="plot" id="figure-{name}" data-figure="{number}" role="img" '
-            f'style="height:{drawing.height}px" aria-label="{escape(title)}"></div>'
+            f'<div class="scroll"><div class="plot" id="figure-{name}" data-figure="{number}" '
+            f'role="img" style="height:{drawing.height}px;min-width:{_least_width(drawing)}px" '
+            f'aria-label="{escape(title)}"></div></div>'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
+
+
+def _least_width(drawing: Drawing) -> int:
+    """Pixels below which a drawing cannot be read; narrower screens scroll it."""
+    if isinstance(drawing, Panels):
+        return 165 * len(drawing.panels)
+    return 260 if drawing.square else 560
 
 
 def mark_html(mark: str) -> str:

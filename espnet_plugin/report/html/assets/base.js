@@ -72,20 +72,28 @@ function setUpTheme() {
   });
   themed(label);
   label();
-  let before;
-  addEventListener("beforeprint", () => {
-    before = document.documentElement.dataset.theme;
-    document.documentElement.dataset.theme = "light";
-    printing = true;
-    retheme();
-    drawAll();
-  });
-  addEventListener("afterprint", () => {
-    printing = false;
-    if (before) document.documentElement.dataset.theme = before;
-    else delete document.documentElement.dataset.theme;
-    retheme();
-  });
+  addEventListener("beforeprint", () => startPrint());
+  addEventListener("afterprint", () => endPrint());
+}
+
+let themeBefore = null;
+/** Light colours, as wide as paper, and everything drawn. */
+function startPrint() {
+  if (printing) return;
+  printing = true;
+  themeBefore = document.documentElement.dataset.theme ?? null;
+  document.documentElement.dataset.theme = "light";
+  document.documentElement.classList.add("printing");
+  retheme();
+  drawAll();
+}
+
+function endPrint() {
+  printing = false;
+  if (themeBefore) document.documentElement.dataset.theme = themeBefore;
+  else delete document.documentElement.dataset.theme;
+  document.documentElement.classList.remove("printing");
+  retheme();
 }
 
 // -- Tabs and the way through them by keyboard ------------------------------------------------

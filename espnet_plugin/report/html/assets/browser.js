@@ -21,7 +21,10 @@ function setUpBrowser() {
   byId("zoom-out").addEventListener("click", () => browser.view.zoomHere(1 / 0.7));
   byId("zoom-reset").addEventListener("click", () => browser.view.reset());
   setUpSound();
-  themed(() => browser.view.draw());
+  themed(() => {
+    browser.view.draw();
+    if (printing) byId("printed").src = browser.view.under.toDataURL();
+  });
   chooseModel(models[0][1]);
 }
 

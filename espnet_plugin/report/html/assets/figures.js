@@ -65,6 +65,8 @@ async function drawFigure(holder, spec) {
   drawn.set(holder, spec);
   const library = await loadPlotly();
   const layout = layoutOf(spec.layout);
+  if (printing) layout.width = holder.clientWidth;
+  else layout.autosize = true;
   await library.react(holder, coloured(spec.data), layout, {
     responsive: true, displaylogo: false, displayModeBar: "hover",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],

@@ -78,7 +78,7 @@ function drawPhonemes() {
       hovertemplate: "at %{y} to %{x}: %{z:.3g}<extra></extra>",
     }],
     layout: {
-      height: 640,
+      height: Math.min(640, byId("phoneme-plot").clientWidth + 20),
       xaxis: {...axis, title: {text: "phone attended to"}},
       yaxis: {...axis, title: {text: "phone of the query"}, autorange: "reversed", scaleanchor: "x"},
     },
