@@ -163,6 +163,22 @@ def test_a_branchformer_is_ranked_and_has_no_plan(planted, tmp_path):
     assert ends[0] == report["unedited"]["token"]["errors"] and len(ends) == 2
 
 
+def test_a_reuse_group_has_the_heads_of_its_leader_and_k2_decodes_too(planted, tmp_path):
+    pytest.importorskip("k2", reason="k2 is not installed")
+    _, _, data, _, _ = planted
+    conf = {"num_blocks": 3, "reuse_groups": [[0, 1], [2]]}
+    exp = write_experiment(tmp_path / "exp", encoder="reuse_conformer", encoder_conf=conf)
+    options = ["--model", exp, "--data", data, "--out", tmp_path / "analysis"]
+    analyze.main([str(o) for o in [*options, "--measures", "attention"]])
+    more = ("--parts", 1, "--orders", "verticality", "--spans", 1, "--single", "false")
+    report = rank(tmp_path, exp, data, tmp_path / "out", *more, "--capacity", "greedy", "k2")
+    assert [(h["block"], h["uses"]) for h in report["heads"]] == [(0, 2), (0, 2), (2, 1), (2, 1)]
+    assert list(report["unedited"]) == ["greedy", "token", "k2"]
+    tokens = {name: found["tokens"] for name, found in report["unedited"].items()}
+    assert tokens["greedy"] == tokens["k2"]
+    assert report["refinement"]["measure"] == "greedy"
+
+
 def test_an_analysis_of_another_model_is_refused(planted, tmp_path):
     folder, _, data, _, _ = planted
     other = write_experiment(tmp_path / "exp")
