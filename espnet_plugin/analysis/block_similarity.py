@@ -49,6 +49,7 @@ class BlockSimilarity:
 
     Args:
         neighbours: k of mutual k-NN; pieces with no more frames than that have no share in it.
+            0: no k-NN.
         sweep: further k.
 
     Attributes:
@@ -89,7 +90,7 @@ class BlockSimilarity:
             if name in self._names:
                 raise ValueError(f"{name}: its states were compared already")
             _check(name, states, row, length)
-            for first, last in _cuts(length, max(*self.sweep, LEAST - 1)):
+            for first, last in _cuts(length, max((*self.sweep, LEAST - 1))):
                 piece = torch.stack([state[row, first:last].double() for state in states])
                 found = _flat(pair_sums(piece, self.sweep))
                 self._sum = WideSum(found.shape) if self._sum is None else self._sum
@@ -279,7 +280,8 @@ def _similarities(
             reasons[name] = [
                 f"for some states no piece of more than {k} {samples} in which they differ"
             ]
-    values["mutual_knn"] = by_k[neighbours]
+    if neighbours:
+        values["mutual_knn"] = by_k[neighbours]
     return Similarities(values, by_k, reasons)
 
 
@@ -301,11 +303,11 @@ def _flat(sums: PairSums) -> Tensor:
 
 
 def _all(neighbours: int, sweep: Sequence[int]) -> Tuple[int, ...]:
-    every = (neighbours, *(k for k in sweep if k != neighbours))
+    every = {*sweep, neighbours} if neighbours else set(sweep)
     for k in every:
         if not 1 <= k <= PIECE // 2:
             raise ValueError(f"neighbours must be from 1 to {PIECE // 2}, not {k}")
-    return tuple(sorted(set(every)))
+    return tuple(sorted(every))
 
 
 def _cuts(length: int, most: int) -> List[Tuple[int, int]]:

@@ -16,6 +16,8 @@ from torch import Tensor
 
 LEAST = 4
 """The fewest samples for which unbiased HSIC is defined; biased: 2."""
+STRIP = 128
+"""Rows of a Gram matrix that are computed at once."""
 CONSTANT = 1e-12
 """A state is constant where no sample is further from the mean than this, relative to the
 largest sample: what rounding leaves."""
@@ -56,7 +58,7 @@ def pair_sums(samples: Tensor, neighbours: Sequence[int]) -> PairSums:
 
     mean = samples.mean(dim=1, keepdim=True)
     centred = samples.sub_(mean)
-    gram = centred @ centred.transpose(1, 2)
+    gram = _gram(centred)
     furthest = gram.diagonal(dim1=1, dim2=2).amax(dim=1).sqrt()
     varies = (furthest > CONSTANT * norms.amax(dim=0)).double()
     both = torch.outer(varies, varies)
@@ -72,6 +74,18 @@ def pair_sums(samples: Tensor, neighbours: Sequence[int]) -> PairSums:
         counted.append((both * (count if k in masks else 0))[None])
     sums = (cosine, angles, unbiased, biased, torch.cat(shared), torch.cat(counted))
     return PairSums(*(tensor.cpu() for tensor in sums))
+
+
+def _gram(samples: Tensor) -> Tensor:
+    """(S, n, D) -> (S, n, n) inner products; what lies below the diagonal is copied."""
+    states, count, _ = samples.shape
+    gram = samples.new_empty(states, count, count)
+    for start in range(0, count, STRIP):
+        end = min(start + STRIP, count)
+        strip = samples[:, start:end] @ samples[:, start:].transpose(1, 2)
+        gram[:, start:end, start:] = strip
+        gram[:, end:, start:end] = strip[:, :, end - start :].transpose(1, 2)
+    return gram
 
 
 def _hsic(gram: Tensor) -> Tuple[Tensor, Tensor]:

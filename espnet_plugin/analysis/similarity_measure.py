@@ -75,6 +75,8 @@ class StateSimilarity:
         sweep: Sequence[int] = SWEEP,
         most: int = 1000,
     ) -> None:
+        if neighbours < 1:
+            raise ValueError(f"neighbours must be 1 or above, not {neighbours}")
         if samples not in SAMPLES:
             raise ValueError(f"samples must be one of {', '.join(SAMPLES)}, not {samples!r}")
         self.samples = samples

@@ -169,8 +169,24 @@ def test_what_has_no_answer_is_named() -> None:
         measured([(["a"], [values[0], values[1] / 0], [30])])
     with pytest.raises(ValueError, match="a: has no frame"):
         measured([(["a"], values, [0])])
-    with pytest.raises(ValueError, match="neighbours must be from 1 to 256, not 0"):
-        BlockSimilarity(0)
+    with pytest.raises(ValueError, match="neighbours must be from 1 to 256, not 257"):
+        BlockSimilarity(257)
+
+
+def test_without_neighbours_the_others_are_the_same() -> None:
+    values = states(0, 300, width=40)  # more rows than one strip of a Gram matrix
+    found = measured([(["a"], values, [300])], 0).measured()
+    whole = measured([(["a"], values, [300])], 7).measured()
+    assert "mutual_knn" not in found.values and found.sweep == {}
+    for name in ("cosine", "linear_cka", "linear_cka_biased"):
+        assert torch.equal(found.values[name], whole.values[name])
+    for i, j in ((0, 1), (0, 2)):
+        x, y = values[i][0], values[j][0]
+        assert float(found.values["linear_cka"][i, j]) == pytest.approx(
+            linear_cka(x, y, unbiased=True), abs=1e-12
+        )
+        knn = float(whole.values["mutual_knn"][i, j])
+        assert knn == pytest.approx(mutual_knn(x, y, 7), abs=1e-12)
 
 
 @settings(max_examples=15, deadline=None)
