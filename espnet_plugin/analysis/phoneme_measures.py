@@ -383,10 +383,17 @@ class PhonemeAttention(ByPhone):
             "localisation": {
                 "mark": "I",
                 "unit": "1",
-                "source": "same / other; phonetic localisation in figures, after " + _SHIM,
+                "source": "same / other, of a block after the mean over its heads; phonetic "
+                "localisation in figures, after " + _SHIM,
             },
         }
-        return {**self._head(sources), "blocks": self._blocks(found)}
+        blocks = self._blocks(found)
+        sizes = [self.heads[block] for block in self.leaders]
+        parts = [np.split(one, np.cumsum(sizes)[:-1], axis=1) for one in (same, other)]
+        for one, over, under in zip(blocks, *parts, strict=True):
+            figures = ratio_intervals(over.mean(1), under.mean(1))
+            one["localisation"] = _interval(*(float(figure) for figure in figures))
+        return {**self._head(sources), "blocks": blocks}
 
     def arrays(self) -> Dict[str, np.ndarray]:
         """``relationship`` (N, C, C), ``pair_utterances`` (C, C), and per utterance ``values``

@@ -223,6 +223,12 @@ def test_results_are_plain_and_tables_are_whole(measured: Any) -> None:
     one = measured["phoneme_attention"].result()["blocks"][1]["heads"][1]
     low, high = one["localisation"]["interval_95"]
     assert low <= one["localisation"]["mean"] <= high
+    block = measured["phoneme_attention"].result()["blocks"][1]
+    values = measured["phoneme_attention"].arrays()["values"][:, 2:]  # the second leader's heads
+    same, other = (values[..., KINDS.index(kind)].mean(1) for kind in ("same", "other"))
+    both = np.isfinite(same + other)
+    wanted = same[both].mean() / other[both].mean()
+    assert block["localisation"]["mean"] == pytest.approx(wanted, rel=1e-12)
 
 
 def test_segmentation_chooses_on_one_half_and_scores_on_the_other(measured: Any) -> None:
