@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import time
 from pathlib import Path
@@ -174,9 +175,9 @@ def _difference(theirs: Identity, ours: Identity) -> Optional[str]:
 
 
 def _count(out: PathLike) -> int:
-    names = [path.stem for path in shards_dir(out).glob("*-of-*.pt")]
-    counts = sorted({int(name.split("-")[2]) for name in names})
+    found = (re.fullmatch(r"\d+-of-(\d+)\.pt", path.name) for path in shards_dir(out).glob("*"))
+    counts = sorted({int(match[1]) for match in found if match})
     if len(counts) != 1:
-        found = f"of {' and of '.join(map(str, counts))}" if counts else "none"
-        raise DataError(f"{shards_dir(out)}: shards to merge: {found}; give --num_shards")
+        listed = f"of {' and of '.join(map(str, counts))}" if counts else "none"
+        raise DataError(f"{shards_dir(out)}: shards to merge: {listed}; give --num_shards")
     return counts[0]

@@ -15,17 +15,17 @@ from espnet_plugin.lazy import lazy_names
 
 if TYPE_CHECKING:
     from espnet_plugin.stacks.errors import StackError
-    from espnet_plugin.stacks.hooks import attention_maps
+    from espnet_plugin.stacks.hooks import attention_maps, hidden_states
     from espnet_plugin.stacks.load import load_stack
     from espnet_plugin.stacks.stack import Stack
 
-__all__ = ["Stack", "StackError", "attention_maps", "load_stack"]
+__all__ = ["Stack", "StackError", "attention_maps", "hidden_states", "load_stack"]
 
 __getattr__, __dir__ = lazy_names(
     globals(),
     {
         "errors": ("StackError",),
-        "hooks": ("attention_maps",),
+        "hooks": ("attention_maps", "hidden_states"),
         "load": ("load_stack",),
         "stack": ("Stack",),
     },
