@@ -238,11 +238,20 @@ def valid(
 
 
 def _add_rows(sums: Tensor, dim: int, places: Tensor, values: Tensor) -> None:
-    """Add the slice t of ``values`` along ``dim`` to the slice places[t] of ``sums``; the same
-    bits each time."""
-    if not values.is_cuda:
+    """Add the slice t of ``values`` along ``dim`` to the slice places[t] of ``sums``."""
+    if values.is_cuda:  # index_add_ adds in another order each time there
+        sums += chosen_rows(sums.shape[dim], dim, places, values)
+    else:
         sums.index_add_(dim, places, values)
-        return
-    chosen = torch.zeros(sums.shape[dim], len(places), dtype=values.dtype, device=values.device)
+
+
+def chosen_rows(count: int, dim: int, places: Tensor, values: Tensor) -> Tensor:
+    """The sums of the slices of ``values`` along ``dim`` by their place, as one product.
+
+    Args:
+        count: of places.
+        places: (T,), the place of each slice.
+    """
+    chosen = torch.zeros(count, len(places), dtype=values.dtype, device=values.device)
     chosen[places, torch.arange(len(places), device=values.device)] = 1.0
-    sums += torch.tensordot(chosen, values, ([1], [dim])).movedim(0, dim)
+    return torch.tensordot(chosen, values, ([1], [dim])).movedim(0, dim)

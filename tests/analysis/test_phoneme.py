@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from espnet_plugin.analysis.phoneme import (
+    chosen_rows,
     concentration,
     phoneme_attention,
     phoneme_attention_relationship,
@@ -236,3 +237,13 @@ def test_no_utterances_give_empty_sums() -> None:
     labels = torch.zeros(0, 4, dtype=torch.int64)
     assert relation_sums(maps, [], labels, 3).attended.shape == (0, 2, 3, 3)
     assert phoneme_attention(maps, [], labels, 3).shape == (0, 2, 3, 3)
+
+
+def test_rows_are_summed_alike_as_a_product() -> None:
+    """What runs on a GPU, where adding rows one by one has no fixed order."""
+    values, places = torch.randn(3, 20, 7).double(), torch.randint(0, 5, (20,))
+    for dim, moved in ((1, values), (0, values.transpose(0, 1).contiguous())):
+        shape = list(moved.shape)
+        shape[dim] = 5
+        wanted = torch.zeros(shape, dtype=torch.float64).index_add_(dim, places, moved)
+        torch.testing.assert_close(chosen_rows(5, dim, places, moved), wanted)
