@@ -72,11 +72,12 @@ class Subject:
     @property
     def rate(self) -> Optional[int]:
         """Samples per second that the model takes, where that is known."""
-        from espnet_plugin.decode.data import model_rate
+        if self.experiment is not None:
+            from espnet_plugin.decode.data import model_rate
+
+            return model_rate(self.experiment.args)
         from espnet_plugin.stacks.wav2vec2.stack import RATE, Wav2Vec2Stack
 
-        if self.experiment is not None:
-            return model_rate(self.experiment.args)
         return RATE if isinstance(self.stack, Wav2Vec2Stack) else None
 
     @cached_property
