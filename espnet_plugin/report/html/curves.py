@@ -53,13 +53,17 @@ def _categories(content: Dict[str, Any]) -> str:
     names = list(content["unedited"])
     rows = []
     for category, found in content["categories"].items():
-        row: List[Any] = [category, found["heads"]]
+        together = found["equal"] or {"heads": [], "measures": {}}
+        row: List[Any] = [category, found["heads"], len(together["heads"])]
         for name in names:
-            one = found["measures"].get(name)
+            whole, one = together["measures"].get(name), (found["alone"] or {}).get(name)
+            row.append(None if whole is None else _interval(whole["rise"], whole["interval_95"]))
             row.append(None if one is None else _interval(one["mean_rise"], one["interval_95"]))
         rows.append(row)
-    head = ["category", "heads", *(MEASURES.get(name, name) for name in names)]
-    return table("Each head pruned alone: mean rise by category, points of percent", head, rows)
+    head = ["category", "heads", "pruned together"]
+    for name in names:
+        head += [f"{MEASURES.get(name, name)}: these together", "each head alone, mean"]
+    return table("Rise of the error rate by category, points of percent (95 %)", head, rows)
 
 
 def _refinement(content: Dict[str, Any]) -> str:
