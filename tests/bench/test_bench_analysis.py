@@ -49,4 +49,6 @@ def test_torch_cka_and_ours_agree_where_both_are_right():
         assert "no piece of 4" in cases[f"{count} samples"]["ours"] or count == 1
     assert "ZeroDivisionError" in cases["3 samples among 40"]["torch_cka"]
     assert cases["3 samples among 40"]["ours"].startswith("[[1.0, 0.9")
-    assert "state 1 is the same in all frames" in cases["a constant state"]["ours"]
+    for value in (0.1, 1.0):
+        assert "state 1 is the same in all" in cases[f"a state of {value} alone"]["ours"]
+    assert "NANs" in cases["a state of 1.0 alone"]["torch_cka"]

@@ -121,11 +121,12 @@ def edge_cases() -> Dict[str, Dict[str, str]]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(40, 2, 8, generator=generator)
     x[:, 1] = x[:, 0] + 0.3 * x[:, 1]
-    constant = x.clone()
-    constant[:, 1] = 0.1
+    constants = {value: x.clone() for value in (0.1, 1.0)}
+    for value, states in constants.items():
+        states[:, 1] = value
     cases = {f"{n} samples": [x[:n]] for n in (1, 2, 3)}
     cases["3 samples among 40"] = [x[:37], x[37:]]
-    cases["a constant state"] = [constant]
+    cases.update({f"a state of {value} alone": [states] for value, states in constants.items()})
     return {
         name: {"torch_cka": said(theirs, pieces), "ours": _ours_said(pieces)}
         for name, pieces in cases.items()
