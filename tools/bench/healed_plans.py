@@ -3,7 +3,8 @@
 
 Each plan is healed by ``bin.distill`` once for each seed, and decoded with k2 by CTC and, with
 ``--graph``, by HLG. Differences to the first plan have a paired bootstrap interval over utterances,
-of the errors' means over the seeds. Times are taken in turn in one process, as medians of ratios.
+of the errors' means over the seeds. Times, on one thread those of the processor, are taken in turn
+in one process, as medians of ratios.
 
     python tools/bench/healed_plans.py --teacher exp/asr --plan budget.yaml uniform.yaml \\
         --data_dir dump/raw/train --valid_data_dir dump/raw/dev --test dump/raw/test \\
@@ -34,9 +35,9 @@ from espnet_plugin.score.sets import read_text
 from espnet_plugin.stacks.batches import list_utterances
 from espnet_plugin.stacks.load import load_stack
 from espnet_plugin.stacks.stack import Stack
-from espnet_plugin.stacks.timing import Call, interleaved_seconds, median_ratio
+from espnet_plugin.stacks.timing import Call, median_ratio
 from espnet_plugin.surgery.apply import apply_plan
-from espnet_plugin.surgery.budget.latency import speech_of
+from espnet_plugin.surgery.budget.latency import Clock, speech_of
 from espnet_plugin.surgery.plan import BlockPlan
 
 
@@ -120,10 +121,11 @@ def speeds_of(args: argparse.Namespace, plans: Dict[str, str]) -> Dict[str, Dict
     stacks = {"original": original}
     stacks.update({n: apply_plan(original, BlockPlan.load(plan)) for n, plan in plans.items()})
     inputs = speech_of(list_utterances(args.test), args.seconds, 1)
+    clock = Clock(rounds=args.repeats, seconds=0.0)
     found: Dict[str, Dict[str, float]] = {name: {} for name in stacks}
     for what, make in (("whole", _whole), ("blocks", _blocks)):
         calls = {name: make(stack, *inputs) for name, stack in stacks.items()}
-        seconds = interleaved_seconds(calls, args.repeats)
+        seconds = clock.times(calls)
         for name in stacks:
             found[name][what] = median_ratio(seconds["original"], seconds[name])
     return found
