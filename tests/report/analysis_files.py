@@ -19,7 +19,9 @@ from espnet_plugin.analysis.examples import Examples
 from espnet_plugin.analysis.frames import FrameClock
 from espnet_plugin.analysis.map_measures import Attention, Similarity
 from espnet_plugin.analysis.measure import Context, Utterances
+from espnet_plugin.analysis.phoneme_measures import PhonemeAttention, Relation
 from espnet_plugin.analysis.results import write_results
+from espnet_plugin.data.phones import ARPABET
 from espnet_plugin.data.textgrid import Interval
 from espnet_plugin.stacks.batches import Utterance
 
@@ -32,6 +34,7 @@ class Labels:
     """Alignments as :class:`espnet_plugin.analysis.labels.PhoneLabels` gives them."""
 
     without: Sequence[str] = ()
+    symbols = [*ARPABET, "SIL"]
 
     def __init__(self, utterances: Sequence[Utterance]) -> None:
         self._seconds = {one.utt_id: one.seconds for one in utterances}
@@ -42,6 +45,12 @@ class Labels:
             Interval(float(start), float(start) + 0.085, PHONES[(n * 7) % len(PHONES)])
             for n, start in enumerate(edges)
         ]
+
+    def frames(self, name: str, clock: FrameClock, num_frames: int, rate: int) -> torch.Tensor:
+        ends = torch.tensor([round(one.end * rate) for one in self.phones(name)])
+        kinds = [self.symbols.index(one.text.rstrip("012")) for one in self.phones(name)]
+        places = torch.searchsorted(ends, clock.samples(num_frames), right=True)
+        return torch.tensor(kinds)[places.clamp(max=len(kinds) - 1)]
 
     def words(self, name: str) -> List[Interval]:
         edges = np.arange(0.0, self._seconds[name], 0.34)
@@ -138,20 +147,29 @@ def describe(name: str, context: Context) -> Any:
     return model, data
 
 
+MEASURES = (
+    *("attention", "map_similarity", "patterns", "examples"),
+    *("relation", "phoneme_attention"),
+)
+
+
 def write_analysis(
     out: Path,
     name: str = "asr_conformer",
     seconds: Sequence[float] = (0.9, 1.6, 3.1),
     groups: Sequence[Sequence[int]] = ((0,), (1,), (2, 3)),
     heads: int = 4,
-    measures: Sequence[str] = ("attention", "map_similarity", "patterns", "examples"),
+    measures: Sequence[str] = MEASURES,
     megabytes: float = 9.0,
     seed: int = 0,
 ) -> Path:
     """A directory as ``bin.analyze`` writes one."""
     context = make_context(out / "made", seconds, groups, heads)
     encoder = context.encoder
+    phones = (encoder.leaders, encoder.heads, encoder.clock, context.alignments)
     there = {
+        "relation": Relation(*phones),  # type: ignore[arg-type]
+        "phoneme_attention": PhonemeAttention(*phones),  # type: ignore[arg-type]
         "attention": Attention(encoder.groups, encoder.heads),
         "map_similarity": Similarity(encoder.groups, encoder.heads),
         "patterns": Patterns(encoder.leaders),

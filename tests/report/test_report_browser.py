@@ -216,6 +216,28 @@ def test_a_head_chosen_in_a_table_is_shown(visit):
     )  # 2 and 3
 
 
+def test_the_map_over_phones_is_that_of_the_head(visit, two_analyses):
+    page = visit.page
+    page.evaluate("drawAll()")
+    page.click('#grid button[aria-label^="block 1, head 3"]')
+    until(page, "document.getElementById('phoneme-title').innerText.includes('block 1, head 3')")
+    shown = page.evaluate(
+        "(() => {const one = DATA.phonemes[phones.choice], n = one.symbols.length ** 2;"
+        "const from = phones.place * n;"
+        "return [one.key, one.symbols, one.values.slice(from, from + n)];})()"
+    )
+    with np.load(two_analyses[0] / "relation.npz") as stored:
+        symbols, relation = [str(s) for s in stored["symbols"]], stored["relation"]
+        row = list(zip(stored["block"], stored["head"], strict=True)).index((1, 3))
+    order = [symbols.index(symbol) for symbol in shown[1]]
+    wanted = relation[row][order][:, order].ravel()
+    found = np.array([np.nan if v is None else v for v in shown[2]], dtype=float)
+    assert shown[0] == "relation" and np.isfinite(found).any()
+    assert np.allclose(found, wanted, rtol=1e-3, atol=1e-6, equal_nan=True)
+    page.select_option("#phoneme-map", label="Phoneme attention, asr_reuse")
+    assert "Phoneme attention of block" in page.inner_text("#phoneme-title")
+
+
 def test_figures_are_drawn_in_light_and_dark(visit):
     page = visit.page
     page.emulate_media(color_scheme="dark")
@@ -223,7 +245,7 @@ def test_figures_are_drawn_in_light_and_dark(visit):
     until(page, "[...document.querySelectorAll('[data-figure]')].every(f => f.dataset.drawn)")
     count = page.evaluate("DATA.figures.length")
     assert count >= 3
-    assert page.locator(".js-plotly-plot").count() == count
+    assert page.locator("[data-figure].js-plotly-plot").count() == count
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.click("#theme")
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")

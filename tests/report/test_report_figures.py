@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from analysis_files import write_analysis
+from analysis_files import MEASURES, write_analysis
 
 from espnet_plugin.report.analyses import Extras, read_analyses
 from espnet_plugin.report.drawings import Chart, Heatmap, Line, Panels, Points
@@ -35,7 +35,7 @@ def streams(pdf):
 
 
 def test_every_figure_as_png_and_pdf(tmp_path):
-    folder = write_analysis(tmp_path / "made", "asr", (0.5,), ((0,), (1,)), 2)
+    folder = write_analysis(tmp_path / "made", "asr", (0.5,), ((0,), (1,)), 2, MEASURES[:4])
     (folder / "map_similarity.json").unlink()
     written = write_figures(tmp_path, read_analyses([folder]), Extras())
     names = {path.stem for path in written}

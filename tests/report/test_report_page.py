@@ -72,10 +72,13 @@ def test_ids_are_unique_and_labels_lead_somewhere(page_file):
 
 
 def test_sections_of_what_was_not_measured_are_left_out(tmp_path, analysis):
-    assert sections(page_of(analysis)) == ["overview", "heads", "browser", "about"]
+    whole = ["overview", "heads", "browser", "phonemes", "findings", "about"]
+    assert sections(page_of(analysis)) == whole
     for gone, left in (
-        ("examples", ["overview", "heads", "about"]),
-        ("attention", ["overview", "about"]),
+        ("examples", ["overview", "heads", "phonemes", "findings", "about"]),
+        ("relation", ["overview", "heads", "phonemes", "findings", "about"]),
+        ("phoneme_attention", ["overview", "heads", "findings", "about"]),
+        ("attention", ["overview", "findings", "about"]),
         ("patterns", ["about"]),
     ):
         folder = tmp_path / gone
@@ -109,7 +112,8 @@ def test_names_from_outside_are_text(tmp_path):
     assert data["models"][0]["examples"]["utterances"][0]["words"] == [[0.0, 0.2, evil]]
 
 
-def test_examples_that_do_not_fit_are_left_out_and_named(analysis):
+def test_examples_that_do_not_fit_are_left_out_and_named(tmp_path):
+    analysis = write_analysis(tmp_path / "one", measures=("attention", "examples"))
     whole = len(render(read_analyses([analysis]), Extras(), None, MOST).encode())
     text = render(read_analyses([analysis]), Extras(), None, whole - 30_000)
     assert len(text.encode()) <= whole - 30_000

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from espnet_plugin.atomic import PathLike, atomic_open
 from espnet_plugin.report.analyses import Analysis, Extras, ReportError
-from espnet_plugin.report.html import browser, curves, heads, overview, phonemes
+from espnet_plugin.report.html import browser, curves, findings, heads, overview, phonemes
 from espnet_plugin.report.html.markup import MARKS, Figures, Section
 from espnet_plugin.report.html.media import Media, media_of
 from espnet_plugin.report.html.plots import describe
@@ -95,6 +95,7 @@ def contents(
         heads.section(analyses),
         phonemes.section(analyses, figures),
         curves.section(analyses, extras, figures),
+        findings.section(analyses, extras),
     ]
     return sections, figures
 

@@ -132,6 +132,8 @@ function setUpTabs() {
         tab.setAttribute("aria-selected", String(tab === chosen));
         byId(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
       }
+      const panel = byId(chosen.getAttribute("aria-controls"));
+      for (const plot of panel.querySelectorAll(".js-plotly-plot")) Plotly.Plots.resize(plot);
     };
     for (const tab of tabs) {
       tab.addEventListener("click", () => choose(tab));

@@ -65,6 +65,10 @@ async function drawFigure(holder, spec) {
   drawn.set(holder, spec);
   const library = await loadPlotly();
   const layout = layoutOf(spec.layout);
+  if (layout.yaxis?.scaleanchor) {
+    layout.height = Math.min(layout.height, holder.clientWidth + 40);
+    holder.style.height = `${layout.height}px`;
+  }
   if (printing) layout.width = holder.clientWidth;
   else layout.autosize = true;
   await library.react(holder, coloured(spec.data), layout, {
