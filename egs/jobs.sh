@@ -98,7 +98,12 @@ slurm_script() {
 analyze_jobs() {
     local n=$1 logdir=$2
     shift 2
+    local command=(${python} -m espnet_plugin.bin.analyze "$@")
+    if [ "${n}" -eq 1 ]; then
+        run_jobs JOB=1:1 "${logdir}/analyze.JOB.log" "${command[@]}"
+        return
+    fi
     run_jobs JOB=1:"${n}" "${logdir}/analyze.JOB.log" \
-        ${python} -m espnet_plugin.bin.analyze "$@" --num_shards "${n}" --shard JOB
-    ${python} -m espnet_plugin.bin.analyze "$@" --num_shards "${n}" --merge
+        "${command[@]}" --num_shards "${n}" --shard JOB
+    "${command[@]}" --num_shards "${n}" --merge
 }

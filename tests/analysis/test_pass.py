@@ -171,7 +171,7 @@ def whole(subject, utterances, labels):
     return results(measured(subject, utterances, labels, range(6)))
 
 
-@settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(st.lists(st.integers(0, 2), min_size=6, max_size=6), st.permutations(range(3)))
 def test_any_split_merges_to_the_same_bits(subject, utterances, labels, whole, shard_of, order):
     merged = measured(subject, utterances, labels, [])

@@ -120,3 +120,6 @@ def test_an_analysis_in_shards_is_the_analysis(backend, tmp_path):
     for name in ("attention.npz", "patterns.npz", "tables/attention.csv"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
     assert "shard 2 of 2 is measured" in (tmp_path / "logs" / "analyze.2.log").read_text()
+    words = " ".join([*options, str(tmp_path / "one")])
+    done = bash(f"python={sys.executable}\nanalyze_jobs 1 logs {words}", environment, tmp_path)
+    assert done.returncode == 0 and (tmp_path / "one" / "analysis.json").is_file()
