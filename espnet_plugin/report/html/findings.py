@@ -37,5 +37,12 @@ def _rows(found: Sequence[Finding]) -> List[List[Any]]:
 
 def _curves_of(analysis: Analysis, extras: Extras) -> List[Dict[str, Any]]:
     """Rankings of the heads of this very model."""
-    own = analysis.model.get("sha256")
-    return [one for one in extras.curves if own and one.get("model", {}).get("sha256") == own]
+
+    def place(model: Dict[str, Any]) -> Any:
+        return model.get("directory"), model.get("checkpoint")
+
+    return [
+        one
+        for one in extras.curves
+        if isinstance(one.get("model"), dict) and place(one["model"]) == place(analysis.model)
+    ]
