@@ -84,7 +84,9 @@ class Recognition:
         texts: transcripts by utterance.
         decoders: name -> a decoder of the same model: of method ``greedy``, ``ctc`` or ``hlg``.
         phones: reads phones from the last hidden state.
-        batch_seconds: speech of a batch.
+        batch_seconds, batch_size: most speech and utterances of a batch. Padding reaches the ends
+            of utterances through the convolutions of ESPnet's Conformers, those of edited models
+            more than those of the models that were trained with it; alone there is none.
 
     Attributes:
         names: utterances in the order of what is counted.
@@ -104,6 +106,7 @@ class Recognition:
         decoders: Mapping[str, CtcDecoder],
         phones: Optional[PhoneReader] = None,
         batch_seconds: float = 60.0,
+        batch_size: Optional[int] = 1,
     ) -> None:
         if subject.experiment is None:
             raise ValueError(f"{subject.path}: recognises nothing; name an ESPnet experiment")
@@ -116,7 +119,7 @@ class Recognition:
         self.subject, self.texts, self.decoders = subject, texts, dict(decoders)
         self.phones = phones
         self._batches: List[Tuple[List[str], Any]] = []
-        planned = plan_batches(list(utterances), batch_seconds)
+        planned = plan_batches(list(utterances), batch_seconds, batch_size)
         for batch in progress(planned, "read (batches)"):
             names, speech, lengths = read_batch(batch)
             given: Any = (speech.to(subject.device), lengths.to(subject.device))

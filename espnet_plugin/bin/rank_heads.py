@@ -77,6 +77,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--plan_by", help="what decides on the plan (default: the first measured)")
     parser.add_argument("--seed", type=int, default=0, help="of orders at random")
     parser.add_argument("--batch_seconds", type=float, default=60.0, help="speech in one batch")
+    parser.add_argument(
+        "--batch_size",
+        type=int,
+        default=1,
+        help="most utterances of a batch; more than one pads, which changes what edited "
+        "Conformers say at the ends of utterances",
+    )
     parser.add_argument("--num_threads", type=int, default=2, help="processor threads")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     return parser
@@ -215,9 +222,8 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
     utterances = list_utterances(args.data, subject.rate)
     context = Context(subject, str(args.data), utterances)
     phones = _phones(args, subject, utterances)
-    recognition = Recognition(
-        subject, utterances, context.texts, decoders, phones, args.batch_seconds
-    )
+    batching = (args.batch_seconds, args.batch_size)
+    recognition = Recognition(subject, utterances, context.texts, decoders, phones, *batching)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     made = None if args.graph is None else Path(args.graph).stat().st_mtime_ns
@@ -228,7 +234,7 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
         args.alignments,
         args.graph,
         made,
-        args.batch_seconds,
+        *batching,
         torch.__version__,
     ]
     journal = Journal(out / "points.jsonl", job)

@@ -62,7 +62,7 @@ def naive(decoder, paths):
 def test_errors_equal_decoding_one_by_one(subject, decoder, speech):
     utterances, paths, _ = speech
     texts = dict.fromkeys(paths, TEXT)
-    recognition = Recognition(subject, utterances, texts, {"greedy": decoder}, batch_seconds=0.1)
+    recognition = Recognition(subject, utterances, texts, {"greedy": decoder})
     assert recognition.names == sorted(paths)
     unedited = recognition()
     assert unedited == naive(decoder, paths)
@@ -75,7 +75,7 @@ def test_errors_equal_decoding_one_by_one(subject, decoder, speech):
     assert recognition() == unedited
 
     whole = Subject(subject.path, subject.experiment.model.encoder, subject.experiment)
-    of_encoder = Recognition(whole, utterances, texts, {"greedy": decoder}, batch_seconds=0.1)
+    of_encoder = Recognition(whole, utterances, texts, {"greedy": decoder})
     assert whole.stack is None and of_encoder() == unedited
     with masked_heads(whole.encoder, [(0, 1)]):
         assert of_encoder() == masked
@@ -92,7 +92,7 @@ def test_phones_are_counted_on_what_the_probe_was_not_fitted_on(subject, decoder
     def reader(out, among=utterances):
         return PhoneReader(StoredProbe(head, classes, out), labels, subject.clock, among)
 
-    found = Recognition(subject, utterances, texts, {}, reader(held_out), 0.1)()["phone"]
+    found = Recognition(subject, utterances, texts, {}, reader(held_out))()["phone"]
     for place, name in enumerate(sorted(paths)):
         if name not in held_out:
             assert found[place] == (0, 0)
