@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Sequence
 
 from espnet_plugin.report.analyses import Analysis
-from espnet_plugin.report.findings import findings, table
+from espnet_plugin.report.findings import findings, rankings_of, table
 
 CATEGORIES = ("diagonal", "vertical", "global")
 
@@ -40,12 +40,6 @@ def analysis_section(analysis: Analysis, curves: Sequence[Dict[str, Any]] = ()) 
             "",
         ]
     return lines
-
-
-def rankings_of(analysis: Analysis, contents: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """Those of ``contents`` that are a ``ranking.json`` of the analysed model."""
-    ours = analysis.model.get("sha256")
-    return [one for one in contents if "orders" in one and one["model"]["sha256"] == ours]
 
 
 def category_table(attention: Dict[str, Any]) -> List[str]:

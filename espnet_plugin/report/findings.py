@@ -43,6 +43,12 @@ def findings(analysis: Analysis, curves: Sequence[Dict[str, Any]] = ()) -> List[
     return found + [finding for finding in made if finding is not None]
 
 
+def rankings_of(analysis: Analysis, contents: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Those of ``contents`` that are a ``ranking.json`` of the analysed model."""
+    ours = analysis.model.get("sha256")
+    return [one for one in contents if "orders" in one and one["model"].get("sha256") == ours]
+
+
 def table(found: Sequence[Finding]) -> List[str]:
     """The findings as lines of a Markdown table."""
     lines = ["|finding|source|here|figures|", "|---|---|---|---|"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
 from espnet_plugin.report.analyses import Analysis, Extras
-from espnet_plugin.report.findings import Finding, findings
+from espnet_plugin.report.findings import Finding, findings, rankings_of
 from espnet_plugin.report.html.markup import Section, mark_html, table
 
 SIGNS = {"holds": "✓ holds", "does not hold": "✗ does not hold", "undecided": "? undecided"}
@@ -16,7 +16,7 @@ def section(analyses: Sequence[Analysis], extras: Extras) -> Optional[Section]:
     """The section; None where nothing was measured that a finding needs."""
     html = ""
     for one in analyses:
-        found = findings(one, _curves_of(one, extras))
+        found = findings(one, rankings_of(one, extras.curves))
         if found:
             html += table(
                 one.name, ["finding", "source", "here", "figures"], _rows(found), (1, 2, 3)
@@ -33,16 +33,3 @@ def section(analyses: Sequence[Analysis], extras: Extras) -> Optional[Section]:
 
 def _rows(found: Sequence[Finding]) -> List[List[Any]]:
     return [[one.claim, one.source, SIGNS[one.verdict], one.figures] for one in found]
-
-
-def _curves_of(analysis: Analysis, extras: Extras) -> List[Dict[str, Any]]:
-    """Rankings of the heads of this very model."""
-
-    def place(model: Dict[str, Any]) -> Any:
-        return model.get("directory"), model.get("checkpoint")
-
-    return [
-        one
-        for one in extras.curves
-        if isinstance(one.get("model"), dict) and place(one["model"]) == place(analysis.model)
-    ]
