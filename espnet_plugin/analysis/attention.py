@@ -26,7 +26,7 @@ from typing import NamedTuple, Union
 
 import torch
 
-from espnet_plugin.analysis.pieces import Lengths, check_maps, pieces
+from espnet_plugin.analysis.maps.pieces import Lengths, check_maps, pieces
 
 
 class Measures(NamedTuple):

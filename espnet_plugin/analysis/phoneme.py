@@ -24,7 +24,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from espnet_plugin.analysis.pieces import Lengths, check_maps
+from espnet_plugin.analysis.maps.pieces import Lengths, check_maps
 
 
 class RelationSums(NamedTuple):

@@ -19,7 +19,7 @@ import logging
 import sys
 from typing import Any, Dict, List, Optional, Sequence
 
-from espnet_plugin.analysis.registry import MEASURES
+from espnet_plugin.analysis.suite.registry import MEASURES
 from espnet_plugin.primitives import bound_primitives
 
 _ABOUT_THE_RUN = (
@@ -179,12 +179,12 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
 def _analyze(args: argparse.Namespace) -> None:
     import torch
 
-    from espnet_plugin.analysis.measure import Context
-    from espnet_plugin.analysis.registry import default_measures, make_measures
-    from espnet_plugin.analysis.results import write_results
-    from espnet_plugin.analysis.run import Pass
-    from espnet_plugin.analysis.shards import merge_shards, remove_shards, run_shard
-    from espnet_plugin.analysis.subject import load_subject
+    from espnet_plugin.analysis.suite.measure import Context
+    from espnet_plugin.analysis.suite.registry import default_measures, make_measures
+    from espnet_plugin.analysis.suite.results import write_results
+    from espnet_plugin.analysis.suite.run import Pass
+    from espnet_plugin.analysis.suite.shards import merge_shards, remove_shards, run_shard
+    from espnet_plugin.analysis.suite.subject import load_subject
     from espnet_plugin.stacks.batches import DataError, list_utterances, plan_batches
 
     num_shards = args.num_shards
@@ -235,7 +235,7 @@ def _analyze(args: argparse.Namespace) -> None:
 def _labels(args: argparse.Namespace) -> Any:
     if args.alignments is None:
         return None
-    from espnet_plugin.analysis.labels import FOLDED, STRESSED, PhoneLabels
+    from espnet_plugin.analysis.phonemes.labels import FOLDED, STRESSED, PhoneLabels
 
     return PhoneLabels.read(args.alignments, STRESSED if args.stress else FOLDED)
 

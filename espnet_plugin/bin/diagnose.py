@@ -13,11 +13,11 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
-from espnet_plugin.analysis.diagnosis import DECADES, LEAST, TIMES
+from espnet_plugin.analysis.blocks.diagnosis import DECADES, LEAST, TIMES
 from espnet_plugin.primitives import bound_primitives
 
 if TYPE_CHECKING:
-    from espnet_plugin.analysis.diagnosis_file import Measured
+    from espnet_plugin.analysis.blocks.diagnosis_file import Measured
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -79,7 +79,7 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
 
 
 def _diagnose(args: argparse.Namespace) -> Dict[str, Any]:
-    from espnet_plugin.analysis.diagnosis_file import describe, read_patterns
+    from espnet_plugin.analysis.blocks.diagnosis_file import describe, read_patterns
     from espnet_plugin.atomic import write_json
 
     if args.analysis is None and args.data is None:
@@ -94,10 +94,10 @@ def _diagnose(args: argparse.Namespace) -> Dict[str, Any]:
 def _measure(args: argparse.Namespace) -> Measured:
     import torch
 
-    from espnet_plugin.analysis.block_pattern import Patterns
-    from espnet_plugin.analysis.diagnosis_file import Measured
-    from espnet_plugin.analysis.run import Pass
-    from espnet_plugin.analysis.subject import load_subject
+    from espnet_plugin.analysis.blocks.block_pattern import Patterns
+    from espnet_plugin.analysis.blocks.diagnosis_file import Measured
+    from espnet_plugin.analysis.suite.run import Pass
+    from espnet_plugin.analysis.suite.subject import load_subject
     from espnet_plugin.progress import progress
     from espnet_plugin.stacks.batches import list_utterances, plan_batches, read_batch
 

@@ -179,8 +179,8 @@ def _needed(args: argparse.Namespace, *names: str) -> None:
 
 
 def _reuse(args: argparse.Namespace) -> None:
-    from espnet_plugin.analysis.attention_report import load_report
-    from espnet_plugin.analysis.propose import propose_reuse
+    from espnet_plugin.analysis.maps.attention_report import load_report
+    from espnet_plugin.analysis.maps.propose import propose_reuse
 
     _needed(args, "out")
     plan = propose_reuse(
@@ -193,13 +193,13 @@ def _reuse(args: argparse.Namespace) -> None:
 def _order(args: argparse.Namespace) -> None:
     import torch
 
-    from espnet_plugin.analysis.pruning_order import SIMILARITY
     from espnet_plugin.surgery.orders import (
         Similarities,
         check_remove,
         measure_similarities,
         order_plan,
     )
+    from espnet_plugin.surgery.pruning_order import SIMILARITY
     from espnet_plugin.surgery.subject import open_subject, utterances_of
 
     _needed(args, "out", "model", "remove")

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 from espnet_plugin.primitives import bound_primitives
 
 if TYPE_CHECKING:
-    from espnet_plugin.analysis.head_curves import Points
-    from espnet_plugin.analysis.subject import Subject
+    from espnet_plugin.analysis.heads.head_curves import Points
+    from espnet_plugin.analysis.suite.subject import Subject
 
 logger = logging.getLogger(__name__)
 CAPACITIES = ("greedy", "k2", "probe")
@@ -106,24 +106,24 @@ def _rank(args: argparse.Namespace) -> Dict[str, Any]:
 
     import torch
 
-    from espnet_plugin.analysis import ranking_report as write
-    from espnet_plugin.analysis.attention_report import load_report
-    from espnet_plugin.analysis.head_curves import (
+    from espnet_plugin.analysis.heads import ranking_report as write
+    from espnet_plugin.analysis.heads.head_curves import (
         SPANS,
         pruning_curves,
         single_heads,
         span_curves,
     )
-    from espnet_plugin.analysis.ranking import (
+    from espnet_plugin.analysis.heads.ranking import (
         HIGHEST_FIRST,
         equal_numbers,
         importance_orders,
         measured_heads,
         random_order,
     )
-    from espnet_plugin.analysis.resample import Resampling
-    from espnet_plugin.analysis.results import environment
-    from espnet_plugin.analysis.subject import load_subject
+    from espnet_plugin.analysis.maps.attention_report import load_report
+    from espnet_plugin.analysis.suite.results import environment
+    from espnet_plugin.analysis.suite.subject import load_subject
+    from espnet_plugin.analysis.sums.resample import Resampling
     from espnet_plugin.atomic import atomic_open, write_json
 
     torch.set_num_threads(args.num_threads)
@@ -196,9 +196,9 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
 
     import torch
 
-    from espnet_plugin.analysis.head_curves import Points
-    from espnet_plugin.analysis.measure import Context
-    from espnet_plugin.analysis.recognition import Recognition
+    from espnet_plugin.analysis.heads.head_curves import Points
+    from espnet_plugin.analysis.heads.recognition import Recognition
+    from espnet_plugin.analysis.suite.measure import Context
     from espnet_plugin.decode.decoder import CtcDecoder
     from espnet_plugin.decode.journal import Journal
     from espnet_plugin.decode.text import TokenText, find_bpemodel
@@ -249,9 +249,9 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
 def _phones(args: argparse.Namespace, subject: Subject, utterances: List[Any]) -> Any:
     if "probe" not in args.capacity:
         return None
-    from espnet_plugin.analysis.labels import PhoneLabels
-    from espnet_plugin.analysis.probe_capacity import StoredProbe
-    from espnet_plugin.analysis.recognition import PhoneReader
+    from espnet_plugin.analysis.heads.recognition import PhoneReader
+    from espnet_plugin.analysis.phonemes.labels import PhoneLabels
+    from espnet_plugin.analysis.probes.probe_capacity import StoredProbe
 
     if args.alignments is None:
         raise ValueError("--capacity probe needs --alignments")
@@ -267,7 +267,7 @@ def _refine(
     parts: int,
     path: Path,
 ) -> Dict[str, Any]:
-    from espnet_plugin.analysis.ranking_report import refinement
+    from espnet_plugin.analysis.heads.ranking_report import refinement
     from espnet_plugin.surgery.plan import StackDescription
     from espnet_plugin.surgery.refinement import halves, refine
 

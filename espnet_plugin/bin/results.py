@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-from espnet_plugin.analysis.ranking_report import SCHEMA as RANKING
+from espnet_plugin.analysis.heads.ranking_report import SCHEMA as RANKING
 from espnet_plugin.atomic import atomic_open
 from espnet_plugin.report.analyses import ReportError, read_analyses, read_schema
 from espnet_plugin.report.arms import arms_table

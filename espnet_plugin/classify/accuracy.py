@@ -9,7 +9,7 @@ from typing import Any, Dict, Sequence, Tuple
 import torch
 from torch import nn
 
-from espnet_plugin.analysis.capacity import Capacity
+from espnet_plugin.analysis.probes.capacity import Capacity
 from espnet_plugin.classify.classifier import Classifier
 from espnet_plugin.classify.recordings import Recordings
 from espnet_plugin.classify.train import label_numbers

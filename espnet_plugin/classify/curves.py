@@ -11,13 +11,13 @@ from typing import Any, Dict, List, Optional, Sequence
 import torch
 from torch import Tensor
 
-from espnet_plugin.analysis.pruning_order import ORDERS
 from espnet_plugin.analysis.similarity import cosine_similarity, linear_cka, mutual_knn
 from espnet_plugin.classify.accuracy import accuracy_of
 from espnet_plugin.classify.classifier import Classifier
 from espnet_plugin.classify.recordings import Recordings
 from espnet_plugin.stacks.stack import Stack
 from espnet_plugin.surgery.pruning_curve import pruning_curves, removable
+from espnet_plugin.surgery.pruning_order import ORDERS
 
 MEASURES = {"cosine": cosine_similarity, "linear CKA": linear_cka, "mutual k-NN": mutual_knn}
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 from torch import nn
 
-from espnet_plugin.analysis.structure import first_similarity_block
+from espnet_plugin.analysis.states.structure import first_similarity_block
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.classify.accuracy import measure
 from espnet_plugin.classify.classifier import Classifier

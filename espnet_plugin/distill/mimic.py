@@ -11,8 +11,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import torch
 from torch import Tensor
 
-from espnet_plugin.analysis.block_similarity import BlockSimilarity
-from espnet_plugin.analysis.structure import first_similarity_block
+from espnet_plugin.analysis.states.block_similarity import BlockSimilarity
+from espnet_plugin.analysis.states.structure import first_similarity_block
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.distill import losses
 from espnet_plugin.distill.batches import SpeechBatches

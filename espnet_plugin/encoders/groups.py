@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Union
 
-from espnet_plugin.analysis.groups import equal_groups
+from espnet_plugin.analysis.maps.groups import equal_groups
 
 ReuseGroups = Union[int, List[List[int]], str]
 

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from espnet_plugin.analysis.resample import draw_counts, interval, mean_intervals
+from espnet_plugin.analysis.sums.resample import draw_counts, interval, mean_intervals
 from espnet_plugin.report.analyses import Analysis
 
 _SHIM = "Shim, Choi, Sung, ICLR 2022"

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from espnet_plugin.analysis.phone_kinds import KINDS, MANNERS
+from espnet_plugin.analysis.phonemes.phone_kinds import KINDS, MANNERS
 from espnet_plugin.data.phones import SILENCE
 from espnet_plugin.report.analyses import Analysis
 

@@ -1,7 +1,7 @@
 """Plans that drop the most redundant blocks first, and the similarity that says which these are.
 
 Source: Dorszewski et al., ICASSP 2025 (arXiv 2409.16302); see
-:mod:`espnet_plugin.analysis.pruning_order`. The paper's samples were whole utterances of one
+:mod:`espnet_plugin.surgery.pruning_order`. The paper's samples were whole utterances of one
 length, each one long vector. Here a sample is a frame, or an utterance's mean over its frames;
 that the mean may stand for an utterance of any length is an inference.
 """
@@ -15,14 +15,14 @@ from typing import Dict, List, Optional, Sequence, Union
 
 import torch
 
-from espnet_plugin.analysis.block_similarity import BlockSimilarity, PooledSimilarity
-from espnet_plugin.analysis.pruning_order import ORDERS, SIMILARITY, pruning_order
+from espnet_plugin.analysis.states.block_similarity import BlockSimilarity, PooledSimilarity
 from espnet_plugin.atomic import PathLike, write_json
 from espnet_plugin.progress import progress
 from espnet_plugin.stacks.batches import Utterance, plan_batches, read_batch
 from espnet_plugin.stacks.stack import Stack
 from espnet_plugin.surgery.actions import Drop
 from espnet_plugin.surgery.plan import BlockPlan, StackDescription
+from espnet_plugin.surgery.pruning_order import ORDERS, SIMILARITY, pruning_order
 
 SAMPLES = ("frames", "utterances")
 

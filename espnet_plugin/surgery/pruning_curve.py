@@ -2,19 +2,19 @@
 
 Source: Dorszewski et al., ICASSP 2025 (arXiv 2409.16302), pruning without post-training: the head
 stays as it is, nothing is trained afterwards. The orders are those of
-:mod:`espnet_plugin.analysis.pruning_order`.
+:mod:`espnet_plugin.surgery.pruning_order`.
 """
 
 from __future__ import annotations
 
 from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
-from espnet_plugin.analysis.capacity import Capacity, kept
-from espnet_plugin.analysis.pruning_order import ORDERS, SIMILARITY, pruning_order
+from espnet_plugin.analysis.probes.capacity import Capacity, kept
 from espnet_plugin.stacks.stack import Stack
 from espnet_plugin.surgery.actions import Drop
 from espnet_plugin.surgery.apply import apply_plan
 from espnet_plugin.surgery.plan import BlockPlan, StackDescription
+from espnet_plugin.surgery.pruning_order import ORDERS, SIMILARITY, pruning_order
 
 Curve = List[Tuple[int, float]]
 """(blocks removed, capacity), from none removed on."""
@@ -69,7 +69,7 @@ def pruning_curves(
     Args:
         stack, capacity: as for :func:`pruning_curve`.
         similarity: measure -> (L + 1, L + 1) of the states, for the measures that the orders need;
-            see :data:`espnet_plugin.analysis.pruning_order.SIMILARITY`.
+            see :data:`espnet_plugin.surgery.pruning_order.SIMILARITY`.
         core: for ``core_first``.
         orders: which.
 
@@ -91,7 +91,7 @@ def removable(curve: Curve, share: float = 0.95, chance: float = 0.0) -> int:
     Args:
         curve: its first point is the unedited stack.
         share: 0 to 1.
-        chance: see :func:`espnet_plugin.analysis.capacity.kept`.
+        chance: see :func:`espnet_plugin.analysis.probes.capacity.kept`.
     """
     most = 0
     for removed, value in curve:

@@ -14,10 +14,10 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from espnet_plugin.analysis.head_curves import Points
-from espnet_plugin.analysis.ranking import pruned_counts
-from espnet_plugin.analysis.recognition import Errors
-from espnet_plugin.analysis.resample import Resampling, interval
+from espnet_plugin.analysis.heads.head_curves import Points
+from espnet_plugin.analysis.heads.ranking import pruned_counts
+from espnet_plugin.analysis.heads.recognition import Errors
+from espnet_plugin.analysis.sums.resample import Resampling, interval
 from espnet_plugin.surgery.actions import Action, LocalAttention, PruneHeads
 from espnet_plugin.surgery.head_masks import Head
 from espnet_plugin.surgery.plan import BlockPlan, StackDescription
@@ -97,9 +97,10 @@ def refine(
 
     Args:
         points: of the model, which is a stack.
-        orders: name -> all heads; see :func:`espnet_plugin.analysis.ranking.importance_orders`.
+        orders: name -> all heads, as
+            :func:`espnet_plugin.analysis.heads.ranking.importance_orders` gives them.
         windows: 1 frame or more.
-        measure: of the errors, see :class:`espnet_plugin.analysis.recognition.Recognition`.
+        measure: of the errors, see :class:`espnet_plugin.analysis.heads.recognition.Recognition`.
         chosen_by: places of the utterances that decide.
 
     Returns:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_plugin.analysis import attention, pieces
+from espnet_plugin.analysis import attention
 from espnet_plugin.analysis.attention import (
     MEASURES,
     cumulative_diagonality,
@@ -19,6 +19,7 @@ from espnet_plugin.analysis.attention import (
     measure,
     verticality,
 )
+from espnet_plugin.analysis.maps import pieces
 
 FUNCTIONS = {
     "globalness": globalness,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from espnet_plugin.analysis.subject import Subject
+from espnet_plugin.analysis.suite.subject import Subject
 from espnet_plugin.stacks.batches import plan_batches
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
 from espnet_plugin.stacks.wav2vec2.stack import Wav2Vec2Stack

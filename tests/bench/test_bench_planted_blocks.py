@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from espnet_plugin.analysis.frames import clock_of
-from espnet_plugin.analysis.labels import PhoneLabels
+from espnet_plugin.analysis.phonemes.frames import clock_of
+from espnet_plugin.analysis.phonemes.labels import PhoneLabels
 from espnet_plugin.stacks.batches import list_utterances, read_batch
 from espnet_plugin.stacks.hooks import attention_maps
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config

@@ -16,9 +16,9 @@ import soundfile
 import torch
 
 from espnet_plugin.analysis.attention import MEASURES
-from espnet_plugin.analysis.attention_report import AnalysisError, load_report
-from espnet_plugin.analysis.results import load_index
-from espnet_plugin.analysis.shards import shards_dir
+from espnet_plugin.analysis.maps.attention_report import AnalysisError, load_report
+from espnet_plugin.analysis.suite.results import load_index
+from espnet_plugin.analysis.suite.shards import shards_dir
 from espnet_plugin.bin import analyze
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
 from espnet_plugin.stacks.wav2vec2.stack import Wav2Vec2Stack
@@ -133,7 +133,7 @@ def test_shards_merge_to_the_same_files(home, whole, tmp_path, count):
 def test_after_a_kill_it_goes_on(home, whole, tmp_path, caplog):
     script = (
         "import os, signal, sys\n"
-        "from espnet_plugin.analysis import run\n"
+        "from espnet_plugin.analysis.suite import run\n"
         "from espnet_plugin.bin import analyze\n"
         "update, seen = run.Pass.update, []\n"
         "def stopping(self, batch):\n"

@@ -8,11 +8,11 @@ import pytest
 import torch
 from tiny_models import write_experiment
 
-from espnet_plugin.analysis.attention_report import load_report
-from espnet_plugin.analysis.ranking import importance_orders, measured_heads
-from espnet_plugin.analysis.recognition import Recognition
-from espnet_plugin.analysis.resample import rate
-from espnet_plugin.analysis.subject import load_subject
+from espnet_plugin.analysis.heads.ranking import importance_orders, measured_heads
+from espnet_plugin.analysis.heads.recognition import Recognition
+from espnet_plugin.analysis.maps.attention_report import load_report
+from espnet_plugin.analysis.suite.subject import load_subject
+from espnet_plugin.analysis.sums.resample import rate
 from espnet_plugin.bin import analyze, apply_plan, rank_heads
 from espnet_plugin.decode.decoder import CtcDecoder
 from espnet_plugin.decode.text import TokenText

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from espnet_plugin.analysis.pruning_order import ORDERS
 from espnet_plugin.classify.classifier import Classifier
 from espnet_plugin.classify.curves import frame_samples, middle_third, prune, similarities
 from espnet_plugin.classify.recordings import Recordings
+from espnet_plugin.surgery.pruning_order import ORDERS
 
 
 def idle(classifier: Classifier, blocks: list[int]) -> Classifier:

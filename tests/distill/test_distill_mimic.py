@@ -7,7 +7,7 @@ import torch
 from small_teachers import edited, make_teacher
 from torch import nn
 
-from espnet_plugin.analysis.structure import first_similarity_block
+from espnet_plugin.analysis.states.structure import first_similarity_block
 from espnet_plugin.distill.batches import SpeechBatches
 from espnet_plugin.distill.losses import mean_square
 from espnet_plugin.distill.mimic import (

@@ -14,13 +14,14 @@ import numpy as np
 import soundfile
 import torch
 
-from espnet_plugin.analysis.block_pattern import Patterns
-from espnet_plugin.analysis.examples import Examples
-from espnet_plugin.analysis.frames import FrameClock
-from espnet_plugin.analysis.map_measures import Attention, Similarity
-from espnet_plugin.analysis.measure import Context, Utterances
-from espnet_plugin.analysis.phoneme_measures import PhonemeAttention, Relation
-from espnet_plugin.analysis.results import write_results
+from espnet_plugin.analysis.blocks.block_pattern import Patterns
+from espnet_plugin.analysis.examples.examples import Examples
+from espnet_plugin.analysis.maps.map_measures import Attention, Similarity
+from espnet_plugin.analysis.phonemes.frames import FrameClock
+from espnet_plugin.analysis.phonemes.phoneme_attention_measure import PhonemeAttention
+from espnet_plugin.analysis.phonemes.relation_measure import Relation
+from espnet_plugin.analysis.suite.measure import Context, Utterances
+from espnet_plugin.analysis.suite.results import write_results
 from espnet_plugin.data.phones import ARPABET
 from espnet_plugin.data.textgrid import Interval
 from espnet_plugin.stacks.batches import Utterance
@@ -31,7 +32,7 @@ PHONES = "SIL DH AH0 K W IH1 B R AW1 N F AA1 S JH AH1 M P OW1 V ER0 L EY1 Z IY0 
 
 
 class Labels:
-    """Alignments as :class:`espnet_plugin.analysis.labels.PhoneLabels` gives them."""
+    """Alignments as :class:`espnet_plugin.analysis.phonemes.labels.PhoneLabels` gives them."""
 
     without: Sequence[str] = ()
     symbols = [*ARPABET, "SIL"]

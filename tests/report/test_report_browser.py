@@ -10,9 +10,9 @@ import torch
 from analysis_files import RATE, describe, make_context, make_maps
 from browsing import until, visiting
 
-from espnet_plugin.analysis.examples import Examples
-from espnet_plugin.analysis.measure import Utterances
-from espnet_plugin.analysis.results import write_results
+from espnet_plugin.analysis.examples.examples import Examples
+from espnet_plugin.analysis.suite.measure import Utterances
+from espnet_plugin.analysis.suite.results import write_results
 from espnet_plugin.report.analyses import Extras, read_analyses
 from espnet_plugin.report.html.page import write_page
 

@@ -10,7 +10,7 @@ import torch
 from espnet2.asr.encoder.branchformer_encoder import BranchformerEncoder
 from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
 
-from espnet_plugin.analysis.subject import Subject
+from espnet_plugin.analysis.suite.subject import Subject
 from espnet_plugin.stacks.errors import StackError
 from espnet_plugin.stacks.hooks import attention_maps
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from small_stacks import small_stack
 
-from espnet_plugin.analysis.pruning_order import ORDERS
 from espnet_plugin.stacks.stack import Stack
 from espnet_plugin.surgery.plan import PlanError
 from espnet_plugin.surgery.pruning_curve import (
@@ -18,6 +17,7 @@ from espnet_plugin.surgery.pruning_curve import (
     pruning_curves,
     removable,
 )
+from espnet_plugin.surgery.pruning_order import ORDERS
 
 
 class Agreement:

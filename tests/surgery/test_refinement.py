@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from espnet_plugin.analysis.head_curves import Points
-from espnet_plugin.analysis.ranking_report import refinement
-from espnet_plugin.analysis.subject import Subject
+from espnet_plugin.analysis.heads.head_curves import Points
+from espnet_plugin.analysis.heads.ranking_report import refinement
+from espnet_plugin.analysis.suite.subject import Subject
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config
 from espnet_plugin.stacks.wav2vec2.stack import Wav2Vec2Stack
 from espnet_plugin.surgery.actions import LocalAttention, PruneHeads

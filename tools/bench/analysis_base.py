@@ -26,10 +26,10 @@ import soundfile
 import torch
 from bench_results import add_output_option, peak_gigabytes, write_results
 
-from espnet_plugin.analysis.measure import Context, Measure
-from espnet_plugin.analysis.registry import make_measures
-from espnet_plugin.analysis.run import Pass
-from espnet_plugin.analysis.subject import Subject, load_subject
+from espnet_plugin.analysis.suite.measure import Context, Measure
+from espnet_plugin.analysis.suite.registry import make_measures
+from espnet_plugin.analysis.suite.run import Pass
+from espnet_plugin.analysis.suite.subject import Subject, load_subject
 from espnet_plugin.stacks.batches import Batch, Utterance, plan_batches, read_batch
 from espnet_plugin.stacks.hooks import attention_maps
 from espnet_plugin.stacks.wav2vec2.config import Wav2Vec2Config

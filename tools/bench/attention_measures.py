@@ -21,10 +21,10 @@ from typing import Callable, Dict, List, Optional, Sequence
 
 import torch
 
-from espnet_plugin.analysis.measure import Context
-from espnet_plugin.analysis.registry import make_measures
-from espnet_plugin.analysis.run import Pass
-from espnet_plugin.analysis.subject import Subject
+from espnet_plugin.analysis.suite.measure import Context
+from espnet_plugin.analysis.suite.registry import make_measures
+from espnet_plugin.analysis.suite.run import Pass
+from espnet_plugin.analysis.suite.subject import Subject
 from espnet_plugin.stacks.batches import Batch, Utterance, list_utterances, plan_batches, read_batch
 from espnet_plugin.stacks.experiment import Experiment, load_experiment
 from espnet_plugin.stacks.hooks import attention_maps

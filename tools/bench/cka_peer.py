@@ -25,7 +25,7 @@ from analysis_base import load, recordings
 from bench_results import add_output_option, write_results
 from torch import Tensor, nn
 
-from espnet_plugin.analysis.block_similarity import PIECE, BlockSimilarity
+from espnet_plugin.analysis.states.block_similarity import PIECE, BlockSimilarity
 from espnet_plugin.stacks.batches import read_batch
 
 

@@ -24,11 +24,11 @@ import torch
 from analysis_base import DATA, load
 from bench_results import add_output_option, write_results
 
-from espnet_plugin.analysis.labels import PhoneLabels
-from espnet_plugin.analysis.measure import Context
-from espnet_plugin.analysis.registry import make_measures
-from espnet_plugin.analysis.run import Pass
-from espnet_plugin.analysis.subject import load_subject
+from espnet_plugin.analysis.phonemes.labels import PhoneLabels
+from espnet_plugin.analysis.suite.measure import Context
+from espnet_plugin.analysis.suite.registry import make_measures
+from espnet_plugin.analysis.suite.run import Pass
+from espnet_plugin.analysis.suite.subject import load_subject
 from espnet_plugin.primitives import bound_primitives
 from espnet_plugin.stacks.batches import Batch, Utterance, list_utterances, plan_batches, read_batch
 from espnet_plugin.stacks.hooks import attention_maps

@@ -37,8 +37,8 @@ import torch
 from bench_results import add_output_option, markdown_table, write_results
 from torch import Tensor
 
-from espnet_plugin.analysis.block_pattern import Pattern, label_of, scores
-from espnet_plugin.analysis.diagnosis import diagnose
+from espnet_plugin.analysis.blocks.block_pattern import Pattern, label_of, scores
+from espnet_plugin.analysis.blocks.diagnosis import diagnose
 from espnet_plugin.stacks.batches import Utterance, list_utterances, plan_batches, read_batch
 from espnet_plugin.stacks.hooks import attention_maps
 from espnet_plugin.stacks.load import load_stack

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, List, Sequence
 
 import numpy as np
 
-from espnet_plugin.analysis.pictures import LEVELS, decode
+from espnet_plugin.analysis.examples.pictures import LEVELS, decode
 from espnet_plugin.report.analyses import Analysis
 from espnet_plugin.report.figures.style import PAGE, new_figure, no_frame, write_cell
 from espnet_plugin.report.html.heads import CATEGORIES, MEASURES, grid, leaders

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Dict, List, Sequence
 
-from espnet_plugin.analysis.pruning_order import pruning_order
 from espnet_plugin.surgery.budget.baselines import ALONE, alone, fewer_blocks
 from espnet_plugin.surgery.budget.moves import Choice, plan_of
 from espnet_plugin.surgery.budget.proposal import AGREED, Proposal, give_back
 from espnet_plugin.surgery.orders import measure_similarities
 from espnet_plugin.surgery.plan import BlockPlan
+from espnet_plugin.surgery.pruning_order import pruning_order
 
 LOOKS = 4
 """Searches for one plan at most, each for less cost than the one before."""

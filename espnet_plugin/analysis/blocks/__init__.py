@@ -1,0 +1,1 @@
+"""Attention of whole blocks: patterns, and which blocks are abnormal."""

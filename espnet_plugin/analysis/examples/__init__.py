@@ -1,0 +1,1 @@
+"""Utterances to look at: maps as pictures, and sound."""

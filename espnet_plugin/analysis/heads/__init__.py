@@ -1,0 +1,1 @@
+"""Which heads matter: orders, curves, errors counted while heads are masked."""

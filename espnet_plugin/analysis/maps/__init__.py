@@ -1,0 +1,1 @@
+"""Attention maps of heads: measures, categories, similarity, groups that could share a map."""

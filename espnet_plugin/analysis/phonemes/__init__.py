@@ -1,0 +1,1 @@
+"""Attention and phonemes: labels on frames, relation maps, phoneme attention, segmentation."""

@@ -1,0 +1,1 @@
+"""What can be read from hidden states: probes, and predictive capacity."""

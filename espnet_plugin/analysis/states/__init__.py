@@ -1,0 +1,1 @@
+"""Hidden states of all blocks: similarities, their structure, orders of pruning."""

@@ -1,0 +1,1 @@
+"""Sums and intervals that do not depend on the order of adding."""
