@@ -44,7 +44,8 @@ plan_arm() {
     [ ! -f "${plans}/${name}.yaml" ] || return 0
     case "${name}" in
         original | filter_*)
-            plugin diagnose "${data[@]}" --at_least 2 --out "${plans}/diagnosis.json"
+            plugin diagnose --model "${model}" --data "${dump}/${valid_set}" --at_least 2 \
+                --out "${plans}/diagnosis.json"
             plugin plan --diagnosis "${plans}/diagnosis.json" --arms "${plans}/five"
             cp "${plans}/five/as_it_is.yaml" "${plans}/original.yaml"
             for found in local share drop control; do

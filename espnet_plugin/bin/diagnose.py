@@ -33,8 +33,6 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--data",
-        "--data_dir",
-        dest="data",
         help="Kaldi directory with wav.scp, or file of lhotse cuts; for --model",
     )
     parser.add_argument("--out", required=True, help="JSON; see docs/diagnosis.md")

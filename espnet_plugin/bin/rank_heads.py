@@ -43,8 +43,6 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--data",
-        "--data_dir",
-        dest="data",
         required=True,
         help="Kaldi directory with text, or file of lhotse cuts: what errors are counted on",
     )
