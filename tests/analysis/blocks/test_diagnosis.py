@@ -189,7 +189,7 @@ def test_patterns_of_a_stack_are_those_of_its_averaged_maps(model, data_dir):
 
 def test_the_command(model, data_dir, tmp_path, capsys):
     out = tmp_path / "diagnosis.json"
-    options = ["--model", model, "--data_dir", data_dir, "--out", out, "--at_least", 2]
+    options = ["--model", model, "--data", data_dir, "--out", out, "--at_least", 2]
     command.main([str(option) for option in options])
     found = json.loads(out.read_text())
     assert len(found["blocks"]) == found["stack_blocks"] == 4
