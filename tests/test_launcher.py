@@ -115,6 +115,8 @@ def test_a_signal_ends_it_as_it_ends_python(number, folder, repo_root):
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            # a shell's job in the background ignores it, and so would the process
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
