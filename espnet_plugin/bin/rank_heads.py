@@ -125,13 +125,19 @@ def _rank(args: argparse.Namespace) -> Dict[str, Any]:
     from espnet_plugin.atomic import atomic_open, write_json
 
     torch.set_num_threads(args.num_threads)
-    heads = measured_heads(load_report(Path(args.analysis) / "attention.json"))
+    attention = load_report(args.analysis)
+    heads = measured_heads(attention)
     subject = load_subject(args.model, args.checkpoint, args.device)
     there = {(b, h) for b in subject.leaders for h in range(subject.heads[b])}
     if set(heads) != there:
         raise ValueError(
             f"{args.analysis}: of a model with {len(heads)} heads, and {args.model} has "
             f"{len(there)}; analyze this model"
+        )
+    if attention["model"].get("sha256") != subject.fingerprint:
+        raise ValueError(
+            f"{args.analysis}: of {attention['model']['directory']} with other parameters than "
+            f"those of {args.model}; analyze this model"
         )
     limits = list(SPANS) if args.spans is None else list(args.spans)
     if any(limit < 0 for limit in limits):

@@ -45,12 +45,18 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if args.out is None and args.figures is None:
-        sys.exit("nothing to write: give --out, --figures or both")
-    from espnet_plugin.report.analyses import ReportError, read_analyses, read_extras
+        sys.exit("report: nothing to write: give --out, --figures or both")
+    from espnet_plugin.report.analyses import (
+        ReportError,
+        check_extras,
+        read_analyses,
+        read_extras,
+    )
 
     try:
         analyses = read_analyses(args.analysis, args.names)
         extras = read_extras(args.plan, args.diagnosis, args.curves, args.benchmark)
+        check_extras(analyses, extras)
         if args.out is not None:
             from espnet_plugin.report.html.page import write_page
 
@@ -60,9 +66,9 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
             from espnet_plugin.report.figures import write_figures
 
             written = write_figures(args.figures, analyses, extras)
-            logging.info("%s: %d figures, PNG and PDF", args.figures, len(written))
+            logging.info("%s: %d figures, each as PNG and PDF", args.figures, len(written) // 2)
     except (ReportError, ImportError) as error:
-        sys.exit(str(error))
+        sys.exit(f"report: {error}")
 
 
 if __name__ == "__main__":

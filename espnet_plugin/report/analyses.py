@@ -114,6 +114,45 @@ class Extras:
     benchmark: Optional[Dict[str, Any]] = None
 
 
+def scales(analyses: Sequence[Analysis]) -> str:
+    """How much speech the figures of several models come from; by name where it differs."""
+    said = {one.name: one.scale for one in analyses}
+    if len(set(said.values())) == 1:
+        return analyses[0].scale
+    return "; ".join(f"{name}: {scale}" for name, scale in said.items())
+
+
+def check_extras(analyses: Sequence[Analysis], extras: Extras) -> None:
+    """Plan and diagnosis must be of the first model, rankings of any of them.
+
+    Raises:
+        ReportError: one that is of another model; says of which.
+    """
+    first = analyses[0]
+    family, blocks = first.model.get("family"), first.blocks
+    if extras.plan is not None:
+        stack = extras.plan.stack
+        if (stack.family, stack.blocks) != (family, blocks):
+            raise ReportError(
+                f"the plan is for {stack.family} with {stack.blocks} blocks, and {first.name} is "
+                f"{family} with {blocks}"
+            )
+    if extras.diagnosis is not None:
+        theirs = extras.diagnosis["family"], extras.diagnosis["stack_blocks"]
+        if theirs != (family, blocks):
+            raise ReportError(
+                f"the diagnosis is of {theirs[0]} with {theirs[1]} blocks, and {first.name} is "
+                f"{family} with {blocks}"
+            )
+    known = {one.model.get("sha256") for one in analyses}
+    for content in extras.curves:
+        if "orders" in content and content["model"].get("sha256") not in known:
+            raise ReportError(
+                f"a ranking is of {content['model']['directory']} with other parameters than those "
+                "of the analysed models; rank_heads anew, or leave it out"
+            )
+
+
 def read_analyses(
     folders: Sequence[PathLike], names: Optional[Sequence[str]] = None
 ) -> List[Analysis]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import contextmanager
-from typing import Dict, Iterable, Iterator, List, Mapping, Tuple, Union
+from typing import Dict, Iterable, Iterator, List, Mapping, Set, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -33,14 +33,17 @@ def masked_heads(encoder: nn.Module, heads: Iterable[Head]) -> Iterator[None]:
         heads: each of a block with a map of its own.
 
     Raises:
-        ValueError: a head that is not there; in the first forward pass.
+        ValueError: a head that is not there, in the first forward pass; a block that showed no map
+            of its own in any of them, at the end of the body.
         TypeError, RuntimeError: as ``edited_maps``.
     """
     by_block: Dict[int, List[int]] = defaultdict(list)
     for block, head in heads:
         by_block[block].append(head)
+    shown: Set[int] = set()
 
     def mask(block: int, maps: Tensor, lengths: Tensor) -> Tensor:
+        shown.add(block)
         chosen = by_block.get(block)
         if not chosen:
             return maps
@@ -52,6 +55,11 @@ def masked_heads(encoder: nn.Module, heads: Iterable[Head]) -> Iterator[None]:
 
     with edited_maps(encoder, mask):
         yield
+    absent = sorted(set(by_block) - shown)
+    if shown and absent:
+        raise ValueError(
+            f"block {absent[0]} has no map of its own to mask (those that have: {sorted(shown)})"
+        )
 
 
 @contextmanager

@@ -67,6 +67,10 @@ class Variant:
         return BlockPlan(description, tuple(actions), reasons)
 
 
+LEAST = 2
+"""Utterances with tokens that choose a refinement; the interval of one has no width."""
+
+
 def halves(utterances: int) -> Tuple[List[int], List[int]]:
     """Every second utterance, to choose by, and the others, to check with.
 
@@ -93,7 +97,8 @@ def refine(
     kinds combined. The best is the one whose rise of the error rate has the lowest upper end of its
     95 % interval (a bootstrap over pairs): of so many variants one is always better than the
     model by luck. Of equal ones that which drops more heads, then that with the narrower window is
-    taken, then the earlier. Where no interval lies below 0 that is the model as it is.
+    taken, then the earlier. Where no interval lies below 0, or fewer than :data:`LEAST`
+    utterances have anything to be wrong at, that is the model as it is.
 
     Args:
         points: of the model, which is a stack.
@@ -141,7 +146,8 @@ def refine(
             both = Variant(first.heads, first.order, second.window)
             tried.append((both, points.plan(both.plan(description, heads))))
     best = ranked([variant for variant, _ in tried])[0]
-    return best if highest(best) < 0 else Variant(), tried
+    counted = sum(points.unedited()[measure][place][1] > 0 for place in chosen_by)
+    return best if counted >= LEAST and highest(best) < 0 else Variant(), tried
 
 
 def _description(points: Points) -> StackDescription:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -183,4 +184,15 @@ def test_an_analysis_of_another_model_is_refused(planted, tmp_path):
     folder, _, data, _, _ = planted
     other = write_experiment(tmp_path / "exp")
     with pytest.raises(SystemExit, match="of a model with 12 heads, and .* has 4; analyze this"):
+        rank(folder, other, data, tmp_path / "out")
+
+
+def test_an_analysis_of_other_parameters_is_refused(planted, tmp_path):
+    folder, experiment, data, _, _ = planted
+    other = tmp_path / "exp"
+    shutil.copytree(experiment, other)
+    state = torch.load(other / "valid.loss.ave.pth")
+    state[next(name for name in state if "linear_q" in name)].add_(0.1)
+    torch.save(state, other / "valid.loss.ave.pth")
+    with pytest.raises(SystemExit, match="analysis: of .* with other parameters than those of"):
         rank(folder, other, data, tmp_path / "out")

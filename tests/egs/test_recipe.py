@@ -163,6 +163,14 @@ def test_all_stages(tmp_path):
     assert [row.split("|")[1] for row in table.splitlines() if row.startswith("|")][2:] == arms
     assert "|drop_block_influence|drop " in table and "|2 updates, " in table
     assert "reuse_attention" in (models / "plan" / "reuse_attention.yaml").read_text()
+    analysis = models / "asr_conformer" / "analysis_test"
+    measured = json.loads((analysis / "analysis.json").read_text())["measures"]
+    assert {"attention", "similarity", "relation", "phone_probe", "examples"} <= measured.keys()
+    section = page.split("## Attention of asr_conformer")[1].split("\n## ")[0]
+    assert "|upper blocks are more diagonal than lower ones" in section
+    assert json.loads((models / "plan" / "diagnosis.json").read_text())["stack_blocks"] == 6
+    assert (models / "report.html").stat().st_size > 1_000_000
+    assert (models / "figures" / "patterns.pdf").read_bytes().startswith(b"%PDF")
     again = run(
         *("--workdir", str(work), "--skip_done", "true", "--nbpe", "40"),
         *("--corpus_dir", f"{tmp_path}/mini/LibriSpeech"),
@@ -172,8 +180,13 @@ def test_all_stages(tmp_path):
     options = ("--workdir", str(work), "--nbpe", "40", "--asr_args", "--max_epoch 1")
     restarted = run(*options, "--stage", "4", "--stop_stage", "4", timeout=300)
     assert restarted.returncode == 0 and "1epoch results" in restarted.stdout, restarted.stderr
-    every = run(*options, *ARMS, "--arms", "all", "--stage", "4", "--stop_stage", "6", timeout=900)
+    ranked = ("--analyze", "all", "--rank_args", "--parts 1 --random 1 --spans 5 --single false")
+    every = ("--arms", "all", "--stage", "4", "--stop_stage", "6")
+    every = run(*options, *ARMS, *every, *ranked, timeout=900)
     assert every.returncode == 0, every.stdout[-3000:] + every.stderr[-3000:]
+    for name in ("asr_conformer", "asr_wav2vec2"):
+        ranking = models / name / "analysis_test" / "ranking" / "ranking.json"
+        assert "diagonality" in json.loads(ranking.read_text())["curves"]
     names = bash(f". {ROOT}/egs/arms.sh; arm_names all").stdout.split()
     for name in {name.removesuffix("_healed") for name in names}:
         plan = BlockPlan.load(models / "arms" / "asr_wav2vec2" / "plans" / f"{name}.yaml")

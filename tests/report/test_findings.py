@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from espnet_plugin.report.analyses import Analysis
+from espnet_plugin.report.analyses import Analysis, Extras, ReportError, check_extras, scales
 from espnet_plugin.report.findings import findings, table, verdict
+from espnet_plugin.surgery.plan import BlockPlan, StackDescription
 
 KINDS = np.array(["same", "similar", "class", "other"])
 UTTERANCES, HEADS = 40, 2
@@ -125,3 +126,39 @@ def test_table():
     lines = table(findings(phonetic(np.tile([3.0, 1.0], (UTTERANCES, 1)))))
     assert lines[0] == "|finding|source|here|figures|"
     assert [line.count("|") for line in lines] == [5, 5, 5]
+
+
+def of(family, blocks, sha256="ours"):
+    model = {"family": family, "blocks": blocks, "sha256": sha256, "directory": "exp/a"}
+    return Analysis("a", None, {"attention": {"model": model}})
+
+
+@pytest.mark.parametrize(
+    ("extras", "message"),
+    [
+        ({"plan": BlockPlan(StackDescription("wav2vec2", 8), ())}, "the plan is for wav2vec2"),
+        ({"diagnosis": {"family": "conformer", "stack_blocks": 8}}, "the diagnosis is of conform"),
+        ({"curves": [{"orders": {}, "model": {"sha256": "x", "directory": "b"}}]}, "a ranking is"),
+    ],
+)
+def test_what_is_of_another_model_is_refused(extras, message):
+    with pytest.raises(ReportError, match=message):
+        check_extras([of("conformer", 6)], Extras(**extras))
+
+
+def test_what_is_of_the_models_is_taken():
+    ranking = {"orders": {}, "model": {"sha256": "second", "directory": "b"}}
+    plan = BlockPlan(StackDescription("conformer", 6), ())
+    extras = Extras(plan, {"family": "conformer", "stack_blocks": 6}, [ranking, {"points": []}])
+    check_extras([of("conformer", 6), of("conformer", 8, "second")], extras)
+
+
+def test_the_scale_of_several_models():
+    def scaled(name, utterances):
+        data = {"utterances": utterances, "directory": "dump/dev"}
+        return Analysis(name, None, {"attention": {"model": {}, "data": data}})
+
+    assert scales([scaled("a", 5), scaled("b", 5)]) == "5 utterances of dev"
+    assert scales([scaled("a", 5), scaled("b", 7)]) == (
+        "a: 5 utterances of dev; b: 7 utterances of dev"
+    )

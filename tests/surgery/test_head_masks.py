@@ -200,3 +200,12 @@ def test_an_exception_leaves_the_encoder_as_it_was(name):
     with pytest.raises(RuntimeError, match="being edited already"):
         with limited_span(encoder, 1), limited_span(encoder, 2):
             pass
+
+
+@pytest.mark.parametrize("block", [9, -1])
+def test_a_block_that_is_not_there_is_refused(block):
+    stack = small_stack("conformer")
+    with pytest.raises(ValueError, match=f"block {block} has no map of its own to mask"):
+        with masked_heads(stack, [(block, 0)]):
+            run(stack)
+    assert all(one.attention.map_edit is None for one in stack.blocks)

@@ -119,3 +119,12 @@ def test_halves_and_what_is_told():
         "choice": 10.0,
         "check": 40.0,
     }
+
+
+def test_one_utterance_that_counts_is_not_enough(stack):
+    def evaluate(edited=None):
+        gone, _ = edits_of(stack, stack if edited is None else edited)
+        return {"greedy": [(50 - 10 * gone, 100), (0, 0), (0, 0), (0, 0)]}
+
+    chosen, _ = refine(Points(Subject("m", stack), evaluate), {"g": ORDER}, [], "greedy", range(4))
+    assert chosen == Variant()

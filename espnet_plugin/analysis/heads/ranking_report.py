@@ -210,7 +210,7 @@ def refinement(
         after = {measure: [edited[measure][place] for place in places]}
         drawn = Resampling(len(places))
         result[key] = {
-            "utterances": len(places),
+            "utterances": sum(unedited[measure][place][1] > 0 for place in places),
             "unedited": rate(before[measure]),
             "refined": rate(after[measure]),
             **difference(after, before, drawn)[measure],

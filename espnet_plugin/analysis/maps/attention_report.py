@@ -45,14 +45,19 @@ class AnalysisError(ValueError):
 
 
 def load_report(path: PathLike) -> Dict[str, Any]:
-    """Read attention.json.
+    """Read attention.json, or that of an analysis directory.
 
     Raises:
         AnalysisError: not there, no JSON, or of another schema.
     """
     path = Path(path)
+    path = path / "attention.json" if path.is_dir() else path
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AnalysisError(
+            f"{path}: not there; measure it with espnet_plugin.bin.analyze --measures attention"
+        ) from None
     except OSError as e:
         raise AnalysisError(f"{path}: cannot read the analysis: {e.strerror}") from None
     except ValueError as e:

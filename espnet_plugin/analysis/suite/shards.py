@@ -105,14 +105,17 @@ def merge_shards(
     missing = [str(n) for n, path in enumerate(paths, 1) if not path.is_file()]
     if missing:
         raise DataError(
-            f"{shards_dir(out)}: shards {', '.join(missing)} of {count} are missing; run them first"
+            f"{shards_dir(out)}: of {count} shards there is no {', no '.join(missing)}; "
+            "run what is missing first"
         )
     merged = fresh()
     for shard, path in enumerate(paths, 1):
         content = _read(path)
         other = _difference(content["identity"], identity)
         if other is not None:
-            raise DataError(f"{path}: a shard of another analysis ({other} differs)")
+            raise DataError(
+                f"{path}: a shard of another analysis ({other} differs); run shard {shard} again"
+            )
         wanted = len(batches[shard - 1 :: count])
         if content["done"] != wanted:
             raise DataError(

@@ -176,6 +176,8 @@ def load_subject(path: PathLike, checkpoint: Optional[str] = None, device: str =
     from espnet_plugin.stacks.experiment import load_experiment
     from espnet_plugin.stacks.load import load_stack
 
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {device}: no GPU that torch can use here; take cpu")
     path = Path(path)
     if not (path / "config.yaml").is_file() or (path / "config.json").is_file():
         if checkpoint is not None:

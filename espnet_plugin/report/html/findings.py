@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any, List, Optional, Sequence
 
-from espnet_plugin.report.analyses import Analysis, Extras
+from espnet_plugin.report.analyses import Analysis, Extras, scales
 from espnet_plugin.report.findings import Finding, findings, rankings_of
 from espnet_plugin.report.html.markup import Section, mark_html, table
 
@@ -26,7 +26,7 @@ def section(analyses: Sequence[Analysis], extras: Extras) -> Optional[Section]:
     lead = (
         f'<p class="lead">A sentence of a paper as one difference {mark_html("I")}, with its 95 % '
         "interval over utterances: it holds where the interval lies above zero, does not hold "
-        f"where it lies below, and is undecided else. {escape(analyses[0].scale)}.</p>"
+        f"where it lies below, and is undecided else. {escape(scales(analyses))}.</p>"
     )
     return Section("findings", "Findings", lead + html)
 

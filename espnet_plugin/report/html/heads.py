@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from espnet_plugin.report.analyses import Analysis
+from espnet_plugin.report.analyses import Analysis, scales
 from espnet_plugin.report.html.markup import Section, block_label, mark_html, number, tabs
 
 
@@ -53,7 +53,7 @@ def section(analyses: Sequence[Analysis]) -> Optional[Section]:
             f"{measure.title} {mark_html(measure.mark)}: from "
             f"{escape(number(limits[0], 3) + measure.unit)} (dark blue) to "
             f"{escape(number(limits[1], 3) + measure.unit)} (yellow). Means over utterances, "
-            f"{escape(shown[0][1].scale)}. {escape(source)}"
+            f"{escape(scales([one for _, one in shown]))}. {escape(source)}"
         )
         panels.append((measure.title, _figure(tables, caption)))
     html = (
@@ -96,7 +96,7 @@ def _categories(shown: Sequence[Tuple[int, Analysis]]) -> str:
     source = shown[0][1].results["attention"]["sources"]["category"]["source"]
     caption = (
         f"Category {mark_html('P')}: the measure in whose ranking of all heads a head stands "
-        f"highest.{keys}. {escape(shown[0][1].scale)}. {escape(source)}"
+        f"highest.{keys}. {escape(scales([one for _, one in shown]))}. {escape(source)}"
     )
     return _figure(tables, caption)
 

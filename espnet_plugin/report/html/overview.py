@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from espnet_plugin.report.analyses import Analysis, Extras
+from espnet_plugin.report.analyses import Analysis, Extras, scales
 from espnet_plugin.report.arms import summary
 from espnet_plugin.report.drawings import Heatmap, Line, Panels
 from espnet_plugin.report.html.heads import CATEGORIES, leaders
@@ -154,7 +154,8 @@ def _patterns(analyses: Sequence[Analysis], figures: Figures) -> str:
     caption = (
         "G / ln T, 1 + V / ln T and 3 CAD − 2 of the map averaged over a block's heads: 1 is a "
         "pure pattern. Means over utterances with 95 % bootstrap intervals over utterances, "
-        f"{shown[0][1].scale}. After Chen, Asgari 2021, arXiv 2104.02851; the scores are ours."
+        f"{scales([one for _, one in shown])}. After Chen, Asgari 2021, arXiv 2104.02851; the "
+        "scores are ours."
     )
     drawing = Panels(panels, "block", "score (1)", y_range=(-0.25, 1.05))
     return figures.add("patterns", drawing, "Pattern of each block", caption, "I")
@@ -204,7 +205,9 @@ def _probes(analyses: Sequence[Analysis], figures: Figures) -> str:
         first = shown[0][2]
         axis = "state: 0 enters block 0, n leaves block n − 1"
         drawing = Panels([("", series)], axis, "accuracy (1)", level=first.chance)
-        html += figures.add(kind, drawing, first.title, first.caption, first.mark)
+        caption = " ".join(f"{one.name}: {p.caption}" for _, one, p in shown)
+        caption = first.caption if len(shown) == 1 else caption
+        html += figures.add(kind, drawing, first.title, caption, first.mark)
     return f'<div class="row">{html}</div>' if html else ""
 
 

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from espnet_plugin.report.analyses import Analysis
+from espnet_plugin.report.analyses import Analysis, scales
 from espnet_plugin.report.drawings import Heatmap, Panels, Points
 from espnet_plugin.report.html.markup import Figures, Section
 from espnet_plugin.report.html.media import Media, media_of
@@ -93,7 +93,7 @@ def _kinds(analyses: Sequence[Analysis], figures: Figures) -> str:
     caption = (
         f"Attention to frames of other segments by what their phone is to the query's: "
         f"{source['source']}. Unit: {source['unit']} (dotted). A point is a head, with its 95 % "
-        f"interval over utterances. {first.scale}."
+        f"interval over utterances. {scales([one for _, one, _ in shown])}."
     )
     drawing = Panels(panels, "block", source["unit"], level=1.0, height=380)
     return figures.add("phone_kinds", drawing, "Attention to like phones", caption, source["mark"])

@@ -164,7 +164,7 @@ def test_without_similarity_only_sizes_are_possible(analysed):
 
 def test_files_that_are_no_analysis_are_refused(tmp_path):
     path = tmp_path / "attention.json"
-    with pytest.raises(AnalysisError, match="cannot read the analysis"):
+    with pytest.raises(AnalysisError, match="attention.json: not there; measure it with"):
         load_report(path)
     for text, message in (("{", "not JSON"), ("[]", "schema"), ('{"schema": "x/2"}', "schema")):
         path.write_text(text)
