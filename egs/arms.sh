@@ -69,7 +69,7 @@ plan_arm() {
                 --out "${plans}/${name}.yaml" ;;
         reuse)
             plugin analyze --model "${model}" --data "${dump}/${valid_set}" \
-                --measures attention map_similarity --out "${plans}/attention" \
+                --measures attention map_similarity --out "${plans}/attention" --overwrite \
                 --num_threads "${num_threads}" --device "${device}"
             plugin plan --analysis "${plans}/attention/attention.json" --group_size 2 \
                 --out "${plans}/${name}.yaml" ;;

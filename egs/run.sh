@@ -268,7 +268,7 @@ analyse() {
     log "Stage 5: what the blocks of $1 do with ${analyze_set}"
     # shellcheck disable=SC2086
     analyze_jobs "${analyze_nj}" "${out}/log" "${options[@]}" --data "${dump}/${analyze_set}" \
-        "${phones[@]}" --out "${out}" ${analyze_args}
+        "${phones[@]}" --out "${out}" --overwrite ${analyze_args}
     if [ "${analyze}" = all ]; then
         log "Stage 5: which heads of $1 matter, on ${valid_set}"
         # shellcheck disable=SC2086

@@ -23,7 +23,8 @@ from espnet_plugin.analysis.suite.registry import MEASURES
 from espnet_plugin.primitives import bound_primitives
 
 _ABOUT_THE_RUN = (
-    *("model", "checkpoint", "data", "measures", "out", "num_shards", "shard", "merge"),
+    *("model", "checkpoint", "data", "measures", "out", "overwrite"),
+    *("num_shards", "shard", "merge"),
     *("num_threads", "device", "save_seconds"),
 )
 """Options that results do not depend on, or that are told in another way."""
@@ -57,6 +58,9 @@ def get_parser() -> argparse.ArgumentParser:
         "--alignments", help="phones: directory of TextGrids, or lhotse cuts or supervisions"
     )
     parser.add_argument("--out", required=True, help="directory for the results")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="remove results of another model or data in --out"
+    )
     parser.add_argument(
         "--batch_seconds",
         type=float,
@@ -181,7 +185,7 @@ def _analyze(args: argparse.Namespace) -> None:
 
     from espnet_plugin.analysis.suite.measure import Context
     from espnet_plugin.analysis.suite.registry import default_measures, make_measures
-    from espnet_plugin.analysis.suite.results import write_results
+    from espnet_plugin.analysis.suite.results import check_directory, write_results
     from espnet_plugin.analysis.suite.run import Pass
     from espnet_plugin.analysis.suite.shards import merge_shards, remove_shards, run_shard
     from espnet_plugin.analysis.suite.subject import load_subject
@@ -205,6 +209,8 @@ def _analyze(args: argparse.Namespace) -> None:
     batches = plan_batches(utterances, args.batch_seconds)
     options = {k: v for k, v in sorted(vars(args).items()) if k not in _ABOUT_THE_RUN}
     model, data = subject.describe(), _describe(args.data, utterances)
+    if not args.overwrite:
+        check_directory(args.out, model, data)
     identity = {
         "the version of espnet_plugin": _version(),
         "the model": model["sha256"],

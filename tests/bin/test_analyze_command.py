@@ -192,7 +192,11 @@ def test_a_directory_holds_one_analysis(home, tmp_path):
     analyze.main(command(home, tmp_path, measures=["patterns"]))
     assert set(load_index(tmp_path)["measures"]) == {"attention", "patterns"}
     (tmp_path / "mine.txt").write_text("mine")
-    analyze.main(command(home, tmp_path, measures=["patterns"], model="other.pt"))
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(SystemExit, match="analyze: .* of another model .*give another --out, or"):
+        analyze.main(command(home, tmp_path, measures=["patterns"], model="other.pt"))
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+    analyze.main(command(home, tmp_path, "--overwrite", measures=["patterns"], model="other.pt"))
     assert set(load_index(tmp_path)["measures"]) == {"patterns"}
     there = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
     assert there == {"analysis.json", "mine.txt", "patterns.json", "patterns.npz"} | {

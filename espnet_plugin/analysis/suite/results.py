@@ -88,6 +88,24 @@ def write_results(
     return written
 
 
+def check_directory(out: PathLike, model: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """That ``out`` is free, or holds an analysis of this model and data, to be added to.
+
+    Raises:
+        AnalysisError: it holds one of others; says what is there.
+    """
+    if not (Path(out) / INDEX).is_file():
+        return
+    index = load_index(out)
+    for part, ours in (("model", model), ("data", data)):
+        theirs = index[part]
+        if index["measures"] and theirs["sha256"] != ours["sha256"]:
+            raise AnalysisError(
+                f"{out}: holds {', '.join(index['measures'])} of another {part} "
+                f"({theirs['directory']}); give another --out, or --overwrite to remove them"
+            )
+
+
 def load_index(out: PathLike) -> Dict[str, Any]:
     """Read analysis.json.
 

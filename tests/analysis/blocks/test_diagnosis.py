@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from real_speech import shortest_recordings
 
 from espnet_plugin.analysis.blocks.block_pattern import Pattern, Patterns, label_of, scores
 from espnet_plugin.analysis.blocks.diagnosis import diagnose, running_median
@@ -123,11 +124,7 @@ def test_running_median():
 
 @pytest.fixture(scope="module")
 def data_dir(librispeech_root, tmp_path_factory):
-    paths = sorted((librispeech_root / "test-other").rglob("*.flac"))
-    paths = sorted(paths, key=lambda p: p.stat().st_size)[:4]
-    directory = tmp_path_factory.mktemp("data")
-    (directory / "wav.scp").write_text("".join(f"{p.stem} {p}\n" for p in paths))
-    return directory
+    return shortest_recordings(librispeech_root, tmp_path_factory.mktemp("data"), 4)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from real_speech import shortest_recordings
 
 from espnet_plugin.analysis.attention import MEASURES, measure
 from espnet_plugin.analysis.maps.attention_report import SCHEMA, AnalysisError, load_report
@@ -44,11 +45,7 @@ def exp_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data_dir(librispeech_root, tmp_path_factory):
-    paths = sorted((librispeech_root / "test-other").rglob("*.flac"))
-    paths = sorted(paths, key=lambda p: p.stat().st_size)[:5]
-    directory = tmp_path_factory.mktemp("data")
-    (directory / "wav.scp").write_text("".join(f"{p.stem} {p}\n" for p in paths))
-    return directory
+    return shortest_recordings(librispeech_root, tmp_path_factory.mktemp("data"), 5)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from real_speech import shortest_recordings
 
 from espnet_plugin.analysis.attention import MEASURES, measure
 from espnet_plugin.analysis.maps.attention_report import load_report
@@ -49,11 +50,7 @@ def exp_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data_dir(librispeech_root, tmp_path_factory):
-    paths = sorted((librispeech_root / "test-other").rglob("*.flac"))
-    paths = sorted(paths, key=lambda p: p.stat().st_size)[:3]
-    directory = tmp_path_factory.mktemp("data")
-    (directory / "wav.scp").write_text("".join(f"{p.stem} {p}\n" for p in paths))
-    return directory
+    return shortest_recordings(librispeech_root, tmp_path_factory.mktemp("data"), 3)
 
 
 def edited(exp_dir, *actions):
