@@ -64,7 +64,7 @@ inference_asr_model=valid.loss.ave.pth # analysed, decoded and packed
 analyze_set=         # default: the first of test_sets
 analyze_nj=1         # parallel jobs of bin.analyze
 analyze_args=        # more options for bin.analyze
-analyze=few          # few, or all: also which heads matter, with bin.rank_heads
+analyze=few          # few, or all: also speakers, segmentation, and which heads matter (bin.rank_heads)
 rank_args=           # more options for bin.rank_heads
 plan_args="--group_size 3" # options for bin.plan
 
@@ -270,6 +270,11 @@ analyse() {
     analyze_jobs "${analyze_nj}" "${out}/log" "${options[@]}" --data "${dump}/${analyze_set}" \
         "${phones[@]}" --out "${out}" --overwrite ${analyze_args}
     if [ "${analyze}" = all ]; then
+        local more=(speaker_probe)
+        [ "${#phones[@]}" -eq 0 ] || more+=(segmentation)
+        # shellcheck disable=SC2086
+        analyze_jobs "${analyze_nj}" "${out}/log" "${options[@]}" --data "${dump}/${analyze_set}" \
+            "${phones[@]}" --out "${out}" ${analyze_args} --measures "${more[@]}"
         log "Stage 5: which heads of $1 matter, on ${valid_set}"
         # shellcheck disable=SC2086
         plugin rank_heads "${options[@]}" --analysis "${out}" --data "${dump}/${valid_set}" \
