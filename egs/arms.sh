@@ -4,18 +4,21 @@
 # are plans/<arm>.yaml and <arm>/, and <arm>_healed/ where it was taught by the model afterwards.
 
 few_arms="original drop_block_influence budget budget_healed"
+same_speed_arms="budget budget_healed uniform_drop uniform_drop_healed drop_alone drop_alone_healed
+    prune_heads_alone prune_heads_alone_healed reuse_attention_alone reuse_attention_alone_healed"
+compared_arms="original drop_block_influence ${same_speed_arms}"
 all_arms="original
     filter_local_healed filter_share_healed filter_drop_healed filter_control_healed
     drop_block_influence drop_knn_influence drop_multi_knn_influence drop_cka drop_forward
     drop_backward drop_forward_backward drop_core_first drop_block_influence_healed
     reuse reuse_healed mimic_linear_healed mimic_transformer_healed
-    budget budget_healed uniform_drop uniform_drop_healed
-    reuse_attention_alone reuse_attention_alone_healed drop_alone drop_alone_healed"
+    ${same_speed_arms}"
 
-# arm_names WHICH: few, all or a list of arms.
+# arm_names WHICH: few, compared, all or a list of arms.
 arm_names() {
     case "$1" in
         few) echo ${few_arms} ;;
+        compared) echo ${compared_arms} ;;
         all) echo ${all_arms} ;;
         *) echo $1 ;;
     esac

@@ -69,7 +69,7 @@ rank_args=           # more options for bin.rank_heads
 plan_args="--group_size 3" # options for bin.plan
 
 # Arms: edits of trained models side by side
-arms=none            # none, few or all: edits of the baseline; all: of a wav2vec 2.0-shaped model, too
+arms=none            # none, few or all: edits of the baseline; all: more, and of a wav2vec 2.0-shaped model
 raw_config=          # ESPnet's configuration of that model, from raw audio; without it none is trained
 arms_budget=block_speed=2 # for bin.plan
 arms_budget_args=    # more options for bin.plan --budget
@@ -293,7 +293,10 @@ rankings() {
 
 # each_armed COMMAND: COMMAND MODEL WHICH for each model whose edits are compared.
 each_armed() {
-    [ "${arms}" = none ] || "$1" "${base_exp}" few
+    case "${arms}" in
+        few) "$1" "${base_exp}" few ;;
+        all) "$1" "${base_exp}" compared ;;
+    esac
     [ -z "${raw_exp}" ] || "$1" "${raw_exp}" all
 }
 
