@@ -193,7 +193,7 @@ def test_all_stages(tmp_path):
         assert (plan.stack.family, plan.stack.blocks) == ("wav2vec2", 8)
         assert bool(plan.actions) == (name != "original")
     plan = ("--plan_args", "--group_size 2")
-    other = run(*options, "--stage", "6", "--stop_stage", "7", *plan, timeout=300)
+    other = run(*options, *ARMS, "--stage", "6", "--stop_stage", "7", *plan, timeout=300)
     assert other.returncode == 1 and "was trained with another plan" in other.stderr
 
 
