@@ -188,6 +188,9 @@ def _reuse(args: argparse.Namespace) -> None:
     )
     plan.save(args.out)
     logger.info("%s: reuse groups %s", args.out, plan.reuse_groups())
+    if not plan.actions:
+        lower = "" if args.theta is None else f"; lower --theta ({args.theta:g})"
+        logger.warning("%s: no block reuses another's map%s", args.out, lower)
 
 
 def _order(args: argparse.Namespace) -> None:
@@ -203,6 +206,8 @@ def _order(args: argparse.Namespace) -> None:
     from espnet_plugin.surgery.subject import open_subject, utterances_of
 
     _needed(args, "out", "model", "remove")
+    if (args.order == "core_first") != bool(args.core):
+        raise ValueError("--core (the blocks to drop first) and --order core_first need each other")
     torch.set_num_threads(args.num_threads)
     subject = open_subject(args.model, args.device)
     try:

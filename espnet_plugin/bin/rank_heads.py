@@ -259,7 +259,7 @@ def _phones(args: argparse.Namespace, subject: Subject, utterances: List[Any]) -
 
     if args.alignments is None:
         raise ValueError("--capacity probe needs --alignments")
-    probe = StoredProbe.load(args.analysis)
+    probe = StoredProbe.load(args.analysis, fingerprint=subject.fingerprint)
     return PhoneReader(probe, PhoneLabels.read(args.alignments), subject.clock, utterances)
 
 

@@ -67,8 +67,8 @@ def _importance(ranking: Dict[str, Any]) -> List[Finding]:
     for contrast in ranking.get("contrasts", ()):
         more, less = contrast["more"], contrast["less"]
         for name, value in contrast["measures"].items():
-            figures = f"mean rise of {name} over the curve {_difference(value)} points"
-            claim = f"pruning heads by {more} first costs more than by {less} first"
+            figures = f"mean rise over the curve {_difference(value)} points"
+            claim = f"pruning heads by {more} first costs more than by {less} first: {name} errors"
             found.append(Finding(claim, _YANG, verdict(value["interval_95"]), figures))
     return found
 

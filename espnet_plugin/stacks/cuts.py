@@ -47,12 +47,15 @@ def label_cuts(path: PathLike, what: str) -> Dict[str, str]:
 
 
 def _cuts(path: PathLike) -> Iterator[Any]:
-    from lhotse import CutSet
+    from lhotse import CutSet, Recording, SupervisionSegment
     from lhotse.cut import MonoCut
 
     count = 0
     try:
         for cut in CutSet.from_file(Path(path)):
+            if isinstance(cut, (Recording, SupervisionSegment)):
+                held = type(cut).__name__
+                raise DataError(f"{path}: holds {held}s, not cuts; name a file of lhotse cuts")
             if not isinstance(cut, MonoCut):
                 raise DataError(
                     f"{path}: {cut.id} is a {type(cut).__name__}, not a cut of one file"

@@ -120,11 +120,19 @@ def test_a_budget_is_met_and_its_curve_written(model, data, tmp_path, capsys) ->
 def test_too_many_blocks_are_refused_before_anything_is_measured(model, tmp_path) -> None:
     for order in ("block_influence", "core_first", "backward"):
         given = ("--model", model, "--order", order, "--data_dir", tmp_path / "no", "--out", "x")
+        given += ("--core", 1) if order == "core_first" else ()
         message = f"--order {order} --remove 4: {order} can drop 0 to 3 of 4 blocks, not 4"
         with pytest.raises(SystemExit, match=message):
             run(*given, "--remove", 4)
         with pytest.raises(SystemExit, match="not -1"):
             run(*given, "--remove", -1)
+
+
+def test_core_first_needs_its_core(model, tmp_path) -> None:
+    given = ("--model", model, "--data_dir", tmp_path, "--remove", 1, "--out", tmp_path / "x.yaml")
+    for wrong in (("--order", "core_first"), ("--order", "cka", "--core", 1)):
+        with pytest.raises(SystemExit, match="--core .* and --order core_first need each other"):
+            run(*given, *wrong)
 
 
 def test_finalists_are_healed(model, data, tmp_path, capsys) -> None:

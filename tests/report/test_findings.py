@@ -110,7 +110,8 @@ def test_importance_comes_from_paired_differences_of_the_orders():
     contrast = {"more": "diagonality", "less": "verticality", "measures": {"wer": value}}
     (found,) = findings(Analysis("model", None, {}), [{"contrasts": [contrast]}, {"other": 1}])
     assert found.verdict == "holds"
-    assert found.claim == "pruning heads by diagonality first costs more than by verticality first"
+    claim = "pruning heads by diagonality first costs more than by verticality first: wer errors"
+    assert found.claim == claim
     assert "+4.2 (+1 to +7)" in found.figures
 
 

@@ -136,16 +136,20 @@ def test_plan_and_diagnosis(tmp_path, analysis):
         "data": {"utterances": 3},
         "rule": {"times": 5.0, "least": 0.4, "labels": []},
         "flags": [flag],
+        "abnormal": [1],
+        "candidates": [1],
     }
     write_json(tmp_path / "diagnosis.json", diagnosis)
     extras = read_extras(tmp_path / "plan.yaml", tmp_path / "diagnosis.json", [], None)
     text = render(read_analyses([analysis]), extras, None, MOST)
     assert "it is &lt;odd&gt;" in text and "reuse 3 of 2" in text
     assert "trend:vertical" in text and text.count('class="act">abnormal') == 1
-    diagnosis["flags"] = []
+    assert "deviate most" not in text
+    diagnosis.update(flags=[], abnormal=[], candidates=[0, 2])
     write_json(tmp_path / "diagnosis.json", diagnosis)
     extras = read_extras(None, tmp_path / "diagnosis.json", [], None)
-    assert "No block is abnormal." in render(read_analyses([analysis]), extras, None, MOST)
+    text = render(read_analyses([analysis]), extras, None, MOST)
+    assert "No block is abnormal." in text and "deviate most, as asked for: 0, 2." in text
 
 
 def test_names_of_models_are_theirs_or_given(two_analyses):

@@ -91,6 +91,10 @@ def test_cuts_that_cannot_be_read_are_named(tmp_path, cuts):
             list_utterances(path)
     with pytest.raises(DataError, match="whole has 16000 samples/s, not 8000"):
         list_utterances(write(tmp_path, cuts), 8000)
+    for held in (cuts[0].recording, cuts[0].supervisions[0]):
+        path.write_text(json.dumps(held.to_dict()) + "\n")
+        with pytest.raises(DataError, match=f"holds {type(held).__name__}s, not cuts; name a file"):
+            list_utterances(path)
     (tmp_path / "text.jsonl").write_text("hello\n")
     with pytest.raises(DataError, match="text.jsonl: not a file of lhotse cuts: "):
         list_utterances(tmp_path / "text.jsonl")

@@ -242,9 +242,11 @@ def _textgrid_reader(path: Path) -> Callable[[], Aligned]:
 
 def _levels(path: PathLike) -> Dict[str, Tuple[float, Dict[str, List[Any]]]]:
     """Utterance -> its start in the times of its items, and these by level."""
-    from lhotse import CutSet, load_manifest
+    from lhotse import CutSet, SupervisionSet, load_manifest
 
     manifest = load_manifest(path)
+    if not isinstance(manifest, (CutSet, SupervisionSet)):
+        raise ValueError(f"it holds a {type(manifest).__name__}; name cuts with alignments")
     found: Dict[str, Tuple[float, Dict[str, List[Any]]]] = {}
 
     def keep(name: str, start: float, alignments: List[Dict[str, List[Any]]]) -> None:

@@ -285,7 +285,13 @@ def make_phone(context: Context) -> ProbeMeasure:
         features = torch.stack([state[places.to(state.device)].float().cpu() for state in states])
         return Samples(features, classes[places])
 
-    about = {"samples_are": "frames", "split_by": by, "share_of_frames": min(1.0, share)}
+    without = sorted(u.utt_id for u in context.utterances if u.utt_id in labels.without)
+    about = {
+        "samples_are": "frames",
+        "split_by": by,
+        "share_of_frames": min(1.0, share),
+        "without_alignment": without,
+    }
     tested = options.get("phone_probe_parts", 1)
     return ProbeMeasure("phone_probe", labels.symbols, pick, parts, tested, about, reason)
 

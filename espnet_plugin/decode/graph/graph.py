@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Sequence, Union
 
 import torch
@@ -78,6 +79,8 @@ class Graph:
             ValueError: the file is no graph, or of another version of the format.
             ImportError: k2 is not installed.
         """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path}: no such decoding graph; compile_graph writes one")
         content = torch_load(path)
         if not isinstance(content, dict) or "kind" not in content or "topology" not in content:
             raise ValueError(f"{path}: not a decoding graph; compile_graph writes one")

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet_plugin.report.analyses import Analysis, scales
-from espnet_plugin.report.html.markup import Section, block_label, mark_html, number, tabs
+from espnet_plugin.report.html.markup import Section, block_label, legend, mark_html, number, tabs
 
 
 class Shown(NamedTuple):
@@ -92,7 +92,7 @@ def _categories(shown: Sequence[Tuple[int, Analysis]]) -> str:
             if value in CATEGORIES
         }
         tables += _cells(n, analysis, "Category", cells)
-    keys = "".join(f'<span class="key {c}"></span>{c[0].upper()} {c}' for c in CATEGORIES)
+    keys = legend({c: f"{c[0].upper()} {c}" for c in CATEGORIES})
     source = shown[0][1].results["attention"]["sources"]["category"]["source"]
     caption = (
         f"Category {mark_html('P')}: the measure in whose ranking of all heads a head stands "

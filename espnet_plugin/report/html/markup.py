@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any, List, NamedTuple, Sequence, Tuple
+from typing import Any, List, Mapping, NamedTuple, Sequence, Tuple
 
 from espnet_plugin.report.drawings import Chart, Drawing, Panels
 
@@ -53,6 +53,14 @@ def _least_width(drawing: Drawing) -> int:
     if isinstance(drawing, Panels):
         return 165 * len(drawing.panels)
     return 260 if drawing.square else 560
+
+
+def legend(names: Mapping[str, str]) -> str:
+    """Swatches of classes of the style sheet with what they stand for, none cut by a line's end."""
+    return " ".join(
+        f'<span class="legend"><span class="key {kind}"></span>{escape(name)}</span>'
+        for kind, name in names.items()
+    )
 
 
 def mark_html(mark: str) -> str:

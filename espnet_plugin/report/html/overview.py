@@ -9,7 +9,7 @@ from espnet_plugin.report.analyses import Analysis, Extras, scales
 from espnet_plugin.report.arms import summary
 from espnet_plugin.report.drawings import Heatmap, Line, Panels
 from espnet_plugin.report.html.heads import CATEGORIES, leaders
-from espnet_plugin.report.html.markup import Figures, Section, mark_html, table, tabs
+from espnet_plugin.report.html.markup import Figures, Section, legend, mark_html, table, tabs
 from espnet_plugin.report.matrices import matrices
 from espnet_plugin.report.probes import probes
 from espnet_plugin.surgery.actions import Action, Mimic
@@ -98,9 +98,7 @@ def _strips(analyses: Sequence[Analysis], extras: Extras) -> str:
         )
     if not html:
         return ""
-    keys = "".join(
-        f'<span class="key {c}"></span>{c}' for c in ("diagonal", "vertical", "global", "mixed")
-    )
+    keys = legend({name: name for name in ("diagonal", "vertical", "global", "mixed")})
     return (
         f'<p class="lead">From the input to the output. Colours are the pattern of the whole block '
         f"{mark_html('I')}:{keys}. Counts are heads by category {mark_html('P')}.</p>{html}"
@@ -171,6 +169,10 @@ def _flags(extras: Extras) -> str:
         f"standard deviations and {rule['least']:g}; {diagnosis['data']['utterances']} utterances."
     )
     heading = f"<h3>Abnormal blocks {mark_html('I')}</h3>"
+    others = [n for n in diagnosis["candidates"] if n not in diagnosis["abnormal"]]
+    if others:  # --at_least
+        blocks = ", ".join(map(str, others))
+        said += f" Not abnormal, but those that deviate most, as asked for: {blocks}."
     if not diagnosis["flags"]:
         return f"{heading}<p>No block is abnormal. {escape(said)}</p>"
     rows = [[flag["block"], flag["rule"], flag["figures"]] for flag in diagnosis["flags"]]

@@ -151,7 +151,7 @@ def test_stress_is_kept_where_wanted() -> None:
 
 
 def test_errors_name_the_utterance(tmp_path: Path) -> None:
-    from lhotse import SupervisionSet
+    from lhotse import Recording, RecordingSet, SupervisionSet
 
     with pytest.raises(ValueError, match="^v: no phone alignment in the alignments; align it"):
         _labels(PHONES).phones("v")
@@ -170,6 +170,11 @@ def test_errors_name_the_utterance(tmp_path: Path) -> None:
         PhoneLabels.read(tmp_path)
     with pytest.raises(ValueError, match="no manifest"):
         PhoneLabels.read(tmp_path / "absent.jsonl.gz")
+    path = tmp_path / "recordings.jsonl"
+    recording = Recording("u", [], 16000, 16000, 1.0)
+    RecordingSet.from_recordings([recording]).to_file(path)
+    with pytest.raises(ValueError, match="holds a RecordingSet; name cuts with alignments"):
+        PhoneLabels.read(path)
     path = tmp_path / "s.jsonl"
     SupervisionSet.from_segments([_supervision("u", 0.0, None)]).to_file(path)
     with pytest.raises(ValueError, match="no alignment of level 'phone' .there are: none"):

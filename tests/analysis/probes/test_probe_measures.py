@@ -113,6 +113,7 @@ def test_a_phone_that_is_in_one_state_is_found_there(stack, speech) -> None:
         assert state["low"] <= state["accuracy"] <= state["high"]
         if state["state"] != 2:
             assert abs(state["accuracy"] - result["chance"]) < 0.15
+    assert result["without_alignment"] == []
     arrays = measure.arrays()
     assert arrays["correct"].shape == (30, 4) and arrays["total"].shape == (30,)
     shares = arrays["correct"].sum(0) / arrays["total"].sum()
@@ -158,10 +159,23 @@ def test_any_split_gives_the_same_bits(stack, speech, tmp_path) -> None:
         merged.merge(whole)
 
 
-def test_why_there_is_no_probe(stack, speech) -> None:
+def test_utterances_without_an_alignment_are_named(stack, speech) -> None:
+    folder, labels = speech
+    there = [f"u{number:02d}" for number in range(30) if number != 3]
+    readers = {name: (lambda name=name: Aligned(labels.phones(name), [])) for name in there}
+    fewer = PhoneLabels(readers, without=frozenset({"u03", "elsewhere"}))
+    made = context(stack, (folder, fewer))
+    assert make_phone(made).result()["without_alignment"] == ["u03"]
+
+
+def test_why_there_is_no_probe(stack, speech, tmp_path) -> None:
     made = context(stack, speech)
     assert "too few utterances" in make_phone(made).result()["reason"]
     assert make_phone(made).arrays() == {} and make_phone(made).tables() == {}
+    nothing = [make_phone(made)]
+    write_results(tmp_path, nothing, made.encoder.describe(), {"directory": "x", "sha256": ""}, {})
+    with pytest.raises(AnalysisError, match="could not be fitted: too few utterances"):
+        StoredProbe.load(tmp_path)
     few = Context(made.encoder, made.data, made.utterances[:3], made.alignments)
     assert "3 utterances cannot be cut into 5" in make_phone(few).result()["reason"]
     assert "fewer than two labels have 5" in make_word(few).result()["reason"]
@@ -201,6 +215,9 @@ def test_a_probe_is_a_capacity(stack, speech, tmp_path) -> None:
     assert capacity(stack) == pytest.approx(right / 6)
     with pytest.raises(AnalysisError, match="no probe of state 9"):
         StoredProbe.load(tmp_path, "word_probe", 9)
+    assert StoredProbe.load(tmp_path, fingerprint=made.encoder.fingerprint) is not None
+    with pytest.raises(AnalysisError, match="phone_probe.json: of small with other parameters"):
+        StoredProbe.load(tmp_path, fingerprint=Subject("other", edited).fingerprint)
     with pytest.raises(AnalysisError, match="measure speaker_probe with analyze"):
         StoredProbe.load(tmp_path, "speaker_probe")
     none = StoredProbe(word.head, ("other",), frozenset())

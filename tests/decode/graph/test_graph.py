@@ -85,8 +85,8 @@ def test_a_path_has_the_tokens_of_its_words(tmp_path: Path, topology: str) -> No
 
 
 def test_other_files_are_refused(tmp_path: Path, lang: LangDir) -> None:
-    with pytest.raises(FileNotFoundError):
-        Graph.load(tmp_path / "none.pt")
+    with pytest.raises(FileNotFoundError, match="no.pt: no such decoding graph; compile_graph"):
+        Graph.load(tmp_path / "no.pt")
     torch.save({"a": 1}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="not a decoding graph"):
         Graph.load(tmp_path / "other.pt")
