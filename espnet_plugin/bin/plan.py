@@ -105,6 +105,18 @@ def get_parser() -> argparse.ArgumentParser:
         help="speed=2, block_speed=2 (times as fast), parameters=0.5 or macs=0.5 (share left)",
     )
     group.add_argument(
+        "--capacity",
+        choices=("greedy", "token", "phone", "word", "speaker"),
+        help="damage is the loss of this: words or tokens of greedy decoding, or what probes of "
+        "--probes read (default: how far the posteriors or hidden states move)",
+    )
+    group.add_argument(
+        "--probes", help="directory of espnet_plugin.bin.analyze, with phone_probe, …"
+    )
+    group.add_argument(
+        "--alignments", help="for --capacity phone: TextGrids, lhotse cuts or supervisions"
+    )
+    group.add_argument(
         "--work_dir",
         help="gets the journal of measurements and curve.{json,csv,png} (default: beside --out)",
     )
@@ -284,6 +296,7 @@ def _budget(args: argparse.Namespace) -> None:
     from espnet_plugin.surgery.budget.latency import Clock
     from espnet_plugin.surgery.budget.measure import Measurer
     from espnet_plugin.surgery.budget.propose import Options, propose
+    from espnet_plugin.surgery.budget.task import task_of
     from espnet_plugin.surgery.subject import open_subject, split_utterances
 
     _needed(args, "out", "model", "data_dir")
@@ -307,6 +320,10 @@ def _budget(args: argparse.Namespace) -> None:
         args.finalists or 0,
         None if args.finalists is None else _trial(args, subject, [*utterances, *others]),
     )
+    task = None
+    if args.capacity is not None:
+        given = (args.capacity, subject, args.data_dir, args.probes, args.alignments)
+        task = task_of(*given, args.batch_seconds)
     work = Path(args.work_dir or Path(args.out).parent)
     work.mkdir(parents=True, exist_ok=True)
     measurer = Measurer(
@@ -318,6 +335,7 @@ def _budget(args: argparse.Namespace) -> None:
         Clock(args.rounds, device=args.device),
         work / "measurements.jsonl",
         args.batch_seconds,
+        task,
     )
     found = propose(measurer, budget, options)
     curve = curve_of(found)

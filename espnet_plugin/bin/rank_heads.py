@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from espnet_plugin.analysis.suite.subject import Subject
 
 logger = logging.getLogger(__name__)
-CAPACITIES = ("greedy", "k2", "probe")
+CAPACITIES = ("greedy", "k2", "phone", "word", "speaker")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -52,11 +52,11 @@ def get_parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=CAPACITIES,
         default=["greedy"],
-        help="errors of greedy decoding (words and tokens), of k2 (words), of the phone probe of "
-        "--analysis (frames)",
+        help="errors of greedy decoding (words and tokens), of k2 (words), of the probes of phones "
+        "(frames), words or speakers (utterances) of --analysis",
     )
     parser.add_argument(
-        "--alignments", help="phones, for the probe: TextGrids, or lhotse cuts or supervisions"
+        "--alignments", help="for --capacity phone: TextGrids, or lhotse cuts or supervisions"
     )
     parser.add_argument("--graph", help="HLG.pt of compile_graph, for k2; none: CTC topology")
     parser.add_argument("--bpemodel", help="instead of the SentencePiece model of the experiment")
@@ -202,6 +202,7 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
 
     from espnet_plugin.analysis.heads.head_curves import Points
     from espnet_plugin.analysis.heads.recognition import Recognition
+    from espnet_plugin.analysis.probes.readers import READ, reader_of
     from espnet_plugin.analysis.suite.measure import Context
     from espnet_plugin.decode.decoder import CtcDecoder
     from espnet_plugin.decode.journal import Journal
@@ -225,9 +226,21 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
         raise ValueError("--graph is for --capacity k2")
     utterances = list_utterances(args.data, subject.rate)
     context = Context(subject, str(args.data), utterances)
-    phones = _phones(args, subject, utterances)
+    readers = {
+        what: reader_of(
+            what,
+            args.analysis,
+            args.data,
+            utterances,
+            subject.clock,
+            args.alignments,
+            subject.fingerprint,
+        )
+        for what in args.capacity
+        if what in READ
+    }
     batching = (args.batch_seconds, args.batch_size)
-    recognition = Recognition(subject, utterances, context.texts, decoders, phones, *batching)
+    recognition = Recognition(subject, utterances, context.texts, decoders, readers, *batching)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     made = None if args.graph is None else Path(args.graph).stat().st_mtime_ns
@@ -235,6 +248,7 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
     job: List[Any] = [subject.fingerprint, recognition.names, texts]
     job += [
         sorted(args.capacity),
+        None if not readers else args.analysis,
         args.alignments,
         args.graph,
         made,
@@ -248,19 +262,6 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
     data = {"directory": str(args.data), "utterances": len(utterances), "sha256": told}
     data["seconds"] = sum(utterance.seconds for utterance in utterances)
     return Points(subject, recognition, journal), recognition.names, data
-
-
-def _phones(args: argparse.Namespace, subject: Subject, utterances: List[Any]) -> Any:
-    if "probe" not in args.capacity:
-        return None
-    from espnet_plugin.analysis.heads.recognition import PhoneReader
-    from espnet_plugin.analysis.phonemes.labels import PhoneLabels
-    from espnet_plugin.analysis.probes.probe_capacity import StoredProbe
-
-    if args.alignments is None:
-        raise ValueError("--capacity probe needs --alignments")
-    probe = StoredProbe.load(args.analysis, fingerprint=subject.fingerprint)
-    return PhoneReader(probe, PhoneLabels.read(args.alignments), subject.clock, utterances)
 
 
 def _refine(

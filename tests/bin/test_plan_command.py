@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tiny_models import write_experiment
 
 from espnet_plugin.bin import plan as command
 from espnet_plugin.stacks.load import load_stack
@@ -126,6 +127,22 @@ def test_too_many_blocks_are_refused_before_anything_is_measured(model, tmp_path
             run(*given, "--remove", 4)
         with pytest.raises(SystemExit, match="not -1"):
             run(*given, "--remove", -1)
+
+
+def test_a_budget_by_what_is_recognised(data, tmp_path, capsys) -> None:
+    exp = write_experiment(tmp_path / "exp")
+    (data / "text").write_text("".join(f"u{n} the fox\n" for n in range(6)))
+    for number in range(6):
+        samples = 0.1 * np.random.default_rng(number).standard_normal(9000)
+        soundfile.write(data / f"u{number}.wav", samples, 16000)
+    given = ("--model", exp, "--data_dir", data, "--utterances", 3, "--budget", "parameters=0.9")
+    given += ("--actions", "drop", "--width", 2, "--out", tmp_path / "budget" / "plan.yaml")
+    run(*given, "--capacity", "greedy")
+    assert "damage: share of words of greedy decoding that is lost" in capsys.readouterr().out
+    curve = json.loads((tmp_path / "budget" / "curve.json").read_text())
+    assert curve["damage"].startswith("share of words") and curve["plans"]
+    with pytest.raises(SystemExit, match="the capacity speaker needs the directory of an analysis"):
+        run(*given, "--capacity", "speaker")
 
 
 def test_core_first_needs_its_core(model, tmp_path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from tiny_models import write_experiment
 
@@ -148,6 +150,30 @@ def test_wrong_options_are_named(planted, tmp_path, more, message):
     folder, experiment, data, _, _ = planted
     with pytest.raises(SystemExit, match=f"rank_heads: .*{message}"):
         rank(folder, experiment, data, tmp_path / "out", *more, "--parts", 1)
+
+
+def test_what_a_speaker_probe_reads_is_counted(planted, tmp_path):
+    _, experiment, _, _, _ = planted
+    data = tmp_path / "data"
+    data.mkdir()
+    noise, lines = np.random.default_rng(0), {"wav.scp": [], "text": [], "utt2spk": []}
+    for number in range(10):
+        samples = (0.02 if number % 2 else 0.5) * noise.standard_normal(8000)
+        soundfile.write(data / f"u{number}.wav", samples, 16000)
+        lines["wav.scp"].append(f"u{number} {data}/u{number}.wav\n")
+        lines["text"].append(f"u{number} the fox\n")
+        lines["utt2spk"].append(f"u{number} s{number % 2}\n")
+    for name, rows in lines.items():
+        (data / name).write_text("".join(rows))
+    options = ["--model", experiment, "--data", data, "--out", tmp_path / "analysis"]
+    analyze.main([str(o) for o in [*options, "--measures", "attention", "speaker_probe"]])
+    probe = json.loads((tmp_path / "analysis" / "speaker_probe.json").read_text())
+    more = ("--parts", 1, "--orders", "verticality", "--spans", 1, "--single", "false")
+    report = rank(tmp_path, experiment, data, tmp_path / "out", *more, "--capacity", "speaker")
+    assert list(report["unedited"]) == ["speaker"]
+    assert report["unedited"]["speaker"]["tokens"] == len(probe["held_out"]) == 2
+    with pytest.raises(SystemExit, match="word_probe.npz: no probe of.*measure word_probe"):
+        rank(tmp_path, experiment, data, tmp_path / "no", *more, "--capacity", "word")
 
 
 def test_a_branchformer_is_ranked_and_has_no_plan(planted, tmp_path):

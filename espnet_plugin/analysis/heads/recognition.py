@@ -8,9 +8,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from espnet_plugin.analysis.phonemes.frames import FrameClock
-from espnet_plugin.analysis.phonemes.labels import PhoneLabels
-from espnet_plugin.analysis.probes.probe_capacity import StoredProbe, frame_hits
+from espnet_plugin.analysis.probes.capacity import Capacity
+from espnet_plugin.analysis.probes.readers import Reader
 from espnet_plugin.analysis.suite.subject import Subject
 from espnet_plugin.analysis.sums.resample import rate
 from espnet_plugin.decode.decoder import CtcDecoder
@@ -26,53 +25,6 @@ Errors = Dict[str, List[Tuple[int, int]]]
 """Measure -> (errors, tokens) of each utterance, in order of utterance id."""
 
 
-class PhoneReader:
-    """Reads the phones of frames with a linear probe that stays as it was fitted.
-
-    Args:
-        probe: of the last hidden state, of ``analyze``'s measure ``phone_probe``.
-        labels: alignments, with the classes that the probe was fitted with.
-        clock: of the frames.
-        utterances: the speech; those that the probe was not fitted on count, where any of them
-            are, of those with an alignment.
-
-    Raises:
-        ValueError: a class that the labels do not have, or no utterance with an alignment.
-    """
-
-    def __init__(
-        self,
-        probe: StoredProbe,
-        labels: PhoneLabels,
-        clock: FrameClock,
-        utterances: Sequence[Utterance],
-    ) -> None:
-        if not set(probe.classes) <= set(labels.symbols):
-            raise ValueError("the probe's phones are not those of the alignments")
-        there = {u.utt_id for u in utterances if u.utt_id in labels}
-        if not there:
-            raise ValueError(f"no utterance has an alignment in {labels.source}")
-        self.probe, self.labels, self.clock = probe, labels, clock
-        self.counted = there & probe.held_out or there
-        self.rate = utterances[0].rate
-        self._symbols = torch.tensor([labels.symbols.index(name) for name in probe.classes])
-
-    def __call__(
-        self, names: Sequence[str], hidden: Tensor, lengths: Tensor
-    ) -> List[Tuple[int, int]]:
-        """Frames read wrongly, and frames with a phone, of each utterance of a batch; none of
-        utterances that do not count."""
-        wanted = [
-            self.labels.frames(name, self.clock, frames, self.rate)
-            if name in self.counted
-            else torch.full((frames,), -1)
-            for name, frames in zip(names, lengths.tolist(), strict=True)
-        ]
-        head = self.probe.head.to(hidden.device)
-        hits = frame_hits(head, self._symbols, hidden, lengths, wanted)
-        return [(total - right, total) for right, total in hits]
-
-
 class Recognition:
     """The errors of a model on some speech.
 
@@ -83,7 +35,7 @@ class Recognition:
         utterances: the speech.
         texts: transcripts by utterance.
         decoders: name -> a decoder of the same model: of method ``greedy``, ``ctc`` or ``hlg``.
-        phones: reads phones from the last hidden state.
+        readers: name -> reads phones, words or speakers from the last hidden state.
         batch_seconds, batch_size: most speech and utterances of a batch. Padding reaches the ends
             of utterances through the convolutions of ESPnet's Conformers, those of edited models
             more than those of the models that were trained with it; alone there is none.
@@ -104,7 +56,7 @@ class Recognition:
         utterances: Sequence[Utterance],
         texts: Mapping[str, str],
         decoders: Mapping[str, CtcDecoder],
-        phones: Optional[PhoneReader] = None,
+        readers: Optional[Mapping[str, Reader]] = None,
         batch_seconds: float = 60.0,
         batch_size: Optional[int] = 1,
     ) -> None:
@@ -117,7 +69,7 @@ class Recognition:
         if subject.stack is not None:
             check_output(subject.experiment)
         self.subject, self.texts, self.decoders = subject, texts, dict(decoders)
-        self.phones = phones
+        self.readers = dict(readers or {})
         self._batches: List[Tuple[List[str], Any]] = []
         planned = plan_batches(list(utterances), batch_seconds, batch_size)
         for batch in progress(planned, "read (batches)"):
@@ -137,8 +89,8 @@ class Recognition:
 
         Returns:
             For each decoder its word errors, by its name; ``token`` of a greedy one: the errors
-            of the model's tokens against those of the transcript; and of a reader of phones
-            ``phone``: the frames whose phone it does not read rightly.
+            of the model's tokens against those of the transcript; and by its name what each
+            reader does not read rightly.
         """
         found: Dict[str, Dict[str, Tuple[int, int]]] = {}
         for names, hidden, log_probs, lengths in self._posteriors(edited):
@@ -150,12 +102,12 @@ class Recognition:
                     if decoder.method == "greedy":
                         wanted = decoder.text.tokenizer.text2tokens(reference)
                         found.setdefault("token", {})[name] = _count(wanted, hypothesis.tokens)
-            if self.phones is not None:
-                wrong = self.phones(names, hidden, lengths)
-                found.setdefault("phone", {}).update(zip(names, wrong, strict=True))
+            for key, reader in self.readers.items():
+                wrong = reader(names, hidden, lengths)
+                found.setdefault(key, {}).update(zip(names, wrong, strict=True))
         return {key: [values[name] for name in self.names] for key, values in found.items()}
 
-    def capacity(self, measure: str) -> Any:
+    def capacity(self, measure: str) -> Capacity:
         """1 - error rate, for :mod:`espnet_plugin.analysis.probes.capacity`."""
         return lambda stack: 1.0 - rate(self(stack)[measure]) / 100.0
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from espnet_plugin.atomic import atomic_open, atomic_path, write_json
-from espnet_plugin.surgery.budget.damage import MEASURES
 from espnet_plugin.surgery.budget.goal import Budget
 from espnet_plugin.surgery.budget.moves import key_of
 from espnet_plugin.surgery.budget.proposal import Proposal
@@ -62,7 +61,7 @@ def curve_of(found: Proposal) -> Dict[str, Any]:
         "budget": asdict(found.budget),
         "limit": found.limit,
         "healing": None if found.trial is None else found.trial.description(),
-        "damage": MEASURES[measurer.subject.experiment is not None],
+        "damage": measurer.measure,
         "conditions": measurer.conditions(),
         "original": {
             "time_seconds": seconds,

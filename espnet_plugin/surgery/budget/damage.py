@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from espnet_plugin.analysis.probes.capacity import Capacity
 from espnet_plugin.stacks.asr import log_probs
 from espnet_plugin.stacks.batches import Utterance, plan_batches, read_batch
 from espnet_plugin.stacks.stack import Stack, follows
@@ -21,7 +22,7 @@ MEASURES = {
     True: "KL divergence of the CTC posteriors from the original's, nats per frame",
     False: "1 - cosine of the last hidden state with the original's, mean over frames",
 }
-"""What damage is, by whether the model has a CTC layer."""
+"""What damage is without a task, by whether the model has a CTC layer."""
 
 
 class Damage:
@@ -88,6 +89,22 @@ class Damage:
             return 1 - functional.cosine_similarity(original, edited, dim=-1)
         terms = original.exp() * (original - edited)
         return terms.masked_fill(original == -torch.inf, 0.0).sum(-1)
+
+
+class Lost:
+    """Damage as the predictive capacity that an edit loses.
+
+    Args:
+        stack: unedited.
+        capacity: of it and of its edits.
+    """
+
+    def __init__(self, stack: Stack, capacity: Capacity) -> None:
+        self.capacity, self.original = capacity, capacity(stack)
+
+    def __call__(self, edited: Stack, first: int = 0) -> float:
+        """As :meth:`Damage.__call__`; ``first`` is of no use here."""
+        return self.original - self.capacity(edited)
 
 
 def entering(stack: Stack, state: State) -> List[State]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from statistics import fmean
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from espnet_plugin.progress import progress
 from espnet_plugin.stacks.batches import Utterance
 from espnet_plugin.stacks.stack import Stack
 from espnet_plugin.surgery.apply import apply_plan
-from espnet_plugin.surgery.budget.damage import Damage, first_touched
+from espnet_plugin.surgery.budget.damage import MEASURES, Damage, Lost, first_touched
 from espnet_plugin.surgery.budget.healed import Trial, healed_edit
 from espnet_plugin.surgery.budget.latency import (
     Clock,
@@ -27,6 +27,7 @@ from espnet_plugin.surgery.budget.latency import (
 )
 from espnet_plugin.surgery.budget.moves import Choice, Move, key_of, plan_of
 from espnet_plugin.surgery.budget.sizes import shared_edit, sizes_of
+from espnet_plugin.surgery.budget.task import Task
 from espnet_plugin.surgery.subject import Subject
 
 Times = Tuple[float, float, float]
@@ -45,6 +46,7 @@ class Measurer:
         journal: a file that keeps every measurement; None: they are kept in memory. One made with
             another model, other speech or another machine is begun anew.
         batch_seconds: speech of a batch, for damage.
+        task: what damage is the loss of; None: it is how far the model's outputs move.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class Measurer:
         clock: Optional[Clock] = None,
         journal: Optional[PathLike] = None,
         batch_seconds: float = 60.0,
+        task: Optional[Task] = None,
     ) -> None:
+        self.task = task
         self.subject, self.stack = subject, subject.stack
         self.clock = clock or Clock()
         self.seconds, self.batch = list(seconds), batch
@@ -67,18 +71,25 @@ class Measurer:
         for length in seconds:
             speech, samples = speech_of(utterances, length, batch)
             self._speech.append((speech.to(self.clock.device), samples.to(self.clock.device)))
-        self._damages: Dict[str, Damage] = {}
+        self._damages: Dict[str, Union[Damage, Lost]] = {}
         self._journal = None if journal is None else Journal(journal, self.conditions())
         self._known: Dict[str, Dict[str, Any]] = {}
         for entry in [] if self._journal is None else self._journal.entries:
             self._known.setdefault(entry["what"], {})[entry["of"]] = entry["value"]
+
+    @property
+    def measure(self) -> str:
+        """What damage is, for people."""
+        return (
+            MEASURES[self.subject.experiment is not None] if self.task is None else self.task.name
+        )
 
     def conditions(self) -> Dict[str, Any]:
         """Everything that the measurements depend on."""
         return {
             "model": _fingerprint(self.stack),
             "plans": [plan.to_yaml() for plan in self.stack.plans],
-            "head": self.subject.experiment is not None,
+            "damage": self.measure,
             "utterances": [u.utt_id for u in self.utterances],
             "others": [u.utt_id for u in self.others],
             "seconds": self.seconds,
@@ -91,7 +102,7 @@ class Measurer:
     # -- damage -------------------------------------------------------------------------------
 
     def damage(self, choice: Sequence[Move]) -> float:
-        """See :class:`Damage`; on the utterances of the search."""
+        """See :class:`Damage` and :class:`Lost`; on the utterances of the search."""
         return self._damage("damage", self.utterances, choice)
 
     def check(self, choice: Sequence[Move]) -> Optional[float]:
@@ -111,7 +122,11 @@ class Measurer:
         self, what: str, utterances: List[Utterance], edited: Stack, first: int = 0
     ) -> float:
         if what not in self._damages:
-            self._damages[what] = Damage(self.subject, utterances, self._batch_seconds)
+            self._damages[what] = (
+                Damage(self.subject, utterances, self._batch_seconds)
+                if self.task is None
+                else Lost(self.stack, self.task.capacity(utterances))
+            )
         value = max(0.0, self._damages[what](edited, first))
         if value != value:
             raise ValueError(f"{self.subject.path}: the damage of an edit is not a number")

@@ -7,9 +7,10 @@ import soundfile
 import torch
 from tiny_models import write_experiment
 
-from espnet_plugin.analysis.heads.recognition import PhoneReader, Recognition
+from espnet_plugin.analysis.heads.recognition import Recognition
 from espnet_plugin.analysis.phonemes.labels import PhoneLabels
-from espnet_plugin.analysis.probes.probe_capacity import StoredProbe
+from espnet_plugin.analysis.probes.readers import LabelReader, PhoneReader
+from espnet_plugin.analysis.probes.stored_probe import StoredProbe
 from espnet_plugin.analysis.suite.subject import Subject, load_subject
 from espnet_plugin.analysis.sums.resample import rate
 from espnet_plugin.decode.decoder import CtcDecoder
@@ -92,7 +93,7 @@ def test_phones_are_counted_on_what_the_probe_was_not_fitted_on(subject, decoder
     def reader(out, among=utterances):
         return PhoneReader(StoredProbe(head, classes, out), labels, subject.clock, among)
 
-    found = Recognition(subject, utterances, texts, {}, reader(held_out))()["phone"]
+    found = Recognition(subject, utterances, texts, {}, {"p": reader(held_out)})()["p"]
     for place, name in enumerate(sorted(paths)):
         if name not in held_out:
             assert found[place] == (0, 0)
@@ -111,6 +112,26 @@ def test_phones_are_counted_on_what_the_probe_was_not_fitted_on(subject, decoder
         PhoneReader(StoredProbe(head, ("XX",), held_out), labels, subject.clock, utterances)
     with pytest.raises(ValueError, match="no utterance has an alignment"):
         reader(held_out, [])
+
+
+def test_speakers_are_read_from_the_mean_over_frames(subject, speech):
+    utterances, paths, _ = speech
+    torch.manual_seed(0)
+    names = sorted(paths)
+    speakers = dict(zip(names, ["a", "b", "elsewhere", "b"], strict=True))
+    head = torch.nn.Linear(16, 2)
+    reader = LabelReader(StoredProbe(head, ("a", "b"), frozenset(names[:3])), speakers, utterances)
+    assert reader.counted == set(names[:2])
+    found = Recognition(subject, utterances, dict.fromkeys(paths, TEXT), {}, {"who": reader})
+    for place, (name, (wrong, count)) in enumerate(zip(names, found()["who"], strict=True)):
+        if place > 1:
+            assert (wrong, count) == (0, 0)
+            continue
+        wave = torch.from_numpy(soundfile.read(paths[name], dtype="float32")[0])[None]
+        with torch.no_grad():
+            x, _ = subject.stack.output(wave, torch.tensor([wave.size(1)]))
+            said = "ab"[int(head(x[0].mean(0)).argmax())]
+        assert (wrong, count) == (int(said != speakers[name]), 1)
 
 
 def test_what_cannot_be_recognised_is_refused(subject, decoder, speech):

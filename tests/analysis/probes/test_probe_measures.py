@@ -14,12 +14,14 @@ import torch
 from espnet_plugin.analysis.maps.attention_report import AnalysisError
 from espnet_plugin.analysis.phonemes.frames import clock_of
 from espnet_plugin.analysis.phonemes.labels import Aligned, PhoneLabels
-from espnet_plugin.analysis.probes.probe_capacity import (
-    StoredProbe,
-    phone_capacity,
-    utterance_capacity,
-)
 from espnet_plugin.analysis.probes.probe_measures import make_phone, make_speaker, make_word
+from espnet_plugin.analysis.probes.readers import (
+    LabelReader,
+    PhoneReader,
+    reader_of,
+    reading_capacity,
+)
+from espnet_plugin.analysis.probes.stored_probe import StoredProbe
 from espnet_plugin.analysis.suite.measure import Context, Utterances
 from espnet_plugin.analysis.suite.results import write_results
 from espnet_plugin.analysis.suite.run import Pass
@@ -199,7 +201,8 @@ def test_a_probe_is_a_capacity(stack, speech, tmp_path) -> None:
     edited = apply_plan(stack, BlockPlan(StackDescription("hubert", 3), (Drop(1), Drop(2))))
 
     phone = StoredProbe.load(tmp_path, "phone_probe")
-    capacity = phone_capacity(phone, made.utterances, speech[1], clock_of(stack), 1.0)
+    reader = PhoneReader(phone, speech[1], clock_of(stack), made.utterances)
+    capacity = reading_capacity(reader, made.utterances, 1.0)
     with np.load(tmp_path / "phone_probe.npz") as arrays:
         right, total = int(arrays["correct"][:, -1].sum()), int(arrays["total"].sum())
         assert set(arrays["utterances"]) == phone.held_out
@@ -208,20 +211,25 @@ def test_a_probe_is_a_capacity(stack, speech, tmp_path) -> None:
 
     word = StoredProbe.load(tmp_path, "word_probe")
     assert word.classes == ("WORD0", "WORD1", "WORD2") and len(word.held_out) == 6
-    capacity = utterance_capacity(word, speech[0], "word")
+    given = ("word", tmp_path, speech[0], made.utterances, clock_of(stack))
+    capacity = reading_capacity(reader_of(*given), made.utterances)
     with np.load(tmp_path / "word_probe.npz") as arrays:
         rows = [name in word.held_out for name in arrays["utterances"]]
         right = int(arrays["correct"][rows, -1].sum())
     assert capacity(stack) == pytest.approx(right / 6)
     with pytest.raises(AnalysisError, match="no probe of state 9"):
         StoredProbe.load(tmp_path, "word_probe", 9)
-    assert StoredProbe.load(tmp_path, fingerprint=made.encoder.fingerprint) is not None
-    with pytest.raises(AnalysisError, match="phone_probe.json: of small with other parameters"):
-        StoredProbe.load(tmp_path, fingerprint=Subject("other", edited).fingerprint)
+    reader_of(*given, fingerprint=made.encoder.fingerprint)
+    with pytest.raises(AnalysisError, match="word_probe.json: of small with other parameters"):
+        reader_of(*given, fingerprint=Subject("other", edited).fingerprint)
     with pytest.raises(AnalysisError, match="measure speaker_probe with analyze"):
-        StoredProbe.load(tmp_path, "speaker_probe")
+        reader_of("speaker", *given[1:])
+    with pytest.raises(ValueError, match="phone probe needs --alignments"):
+        reader_of("phone", *given[1:])
     none = StoredProbe(word.head, ("other",), frozenset())
-    with pytest.raises(ValueError, match="no recording has a label"):
-        utterance_capacity(none, speech[0], "word")
-    with pytest.raises(ValueError, match="phones are not those of the labels"):
-        phone_capacity(none, made.utterances, speech[1])
+    with pytest.raises(ValueError, match="no utterance has a label that the probe knows"):
+        LabelReader(none, made.texts, made.utterances)
+    with pytest.raises(ValueError, match="phones are not those of the alignments"):
+        PhoneReader(none, speech[1], clock_of(stack), made.utterances)
+    with pytest.raises(ValueError, match="nothing to read in these utterances"):
+        reading_capacity(reader, [])(stack)

@@ -1,0 +1,199 @@
+"""What fitted probes read rightly from the output of an edited model, as its capacity.
+
+A probe stays as it was fitted on the last hidden state of the unedited model; what an edit changes
+there shows in the errors of the probe.
+"""
+
+from __future__ import annotations
+
+from typing import FrozenSet, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
+
+import torch
+from torch import Tensor
+
+from espnet_plugin.analysis.phonemes.frames import FrameClock
+from espnet_plugin.analysis.phonemes.labels import PhoneLabels
+from espnet_plugin.analysis.probes.capacity import Capacity
+from espnet_plugin.analysis.probes.stored_probe import StoredProbe
+from espnet_plugin.atomic import PathLike
+from espnet_plugin.stacks.batches import Utterance, plan_batches, read_batch, read_labels
+from espnet_plugin.stacks.stack import Stack
+
+READ = {"phone": "frames", "word": "utterances", "speaker": "utterances"}
+"""What probes read, and what is counted."""
+
+
+class Reader(Protocol):
+    """Counts what a probe reads wrongly."""
+
+    counted: Set[str]
+    """The utterances that count: those that the probe was not fitted on, where any of them are."""
+
+    def __call__(
+        self, names: Sequence[str], hidden: Tensor, lengths: Tensor
+    ) -> List[Tuple[int, int]]:
+        """What is read wrongly, and what is counted, of each utterance of a batch.
+
+        Args:
+            names: of the utterances.
+            hidden: (B, T, D), the last hidden state.
+            lengths: (B,) valid frames.
+
+        Returns:
+            (0, 0) of an utterance that does not count.
+        """
+
+
+class PhoneReader:
+    """Reads the phone of each frame; see :class:`Reader`.
+
+    Args:
+        probe: of ``analyze``'s measure ``phone_probe``.
+        labels: alignments, with the classes that the probe was fitted with.
+        clock: of the frames.
+        utterances: the speech; those without an alignment do not count.
+
+    Raises:
+        ValueError: a class that the labels do not have, or no utterance with an alignment.
+    """
+
+    def __init__(
+        self,
+        probe: StoredProbe,
+        labels: PhoneLabels,
+        clock: FrameClock,
+        utterances: Sequence[Utterance],
+    ) -> None:
+        if not set(probe.classes) <= set(labels.symbols):
+            raise ValueError("the probe's phones are not those of the alignments")
+        there = {u.utt_id for u in utterances if u.utt_id in labels}
+        if not there:
+            raise ValueError(f"no utterance has an alignment in {labels.source}")
+        self.probe, self.labels, self.clock = probe, labels, clock
+        self.counted = _held_out(there, probe.held_out)
+        self.rate = utterances[0].rate
+        self._symbols = torch.tensor([labels.symbols.index(name) for name in probe.classes])
+
+    def __call__(
+        self, names: Sequence[str], hidden: Tensor, lengths: Tensor
+    ) -> List[Tuple[int, int]]:
+        """See :class:`Reader`; frames with a phone are counted."""
+        found = []
+        head = self.probe.head.to(hidden.device)
+        for name, row, length in zip(names, hidden, lengths.tolist(), strict=True):
+            if name not in self.counted:
+                found.append((0, 0))
+                continue
+            wanted = self.labels.frames(name, self.clock, length, self.rate)
+            said = self._symbols[head(row[:length]).argmax(dim=-1).cpu()]
+            counts = wanted >= 0
+            found.append((int((said != wanted)[counts].sum()), int(counts.sum())))
+        return found
+
+
+class LabelReader:
+    """Reads the word or the speaker of each utterance; see :class:`Reader`.
+
+    Args:
+        probe: of ``analyze``'s measure ``word_probe`` or ``speaker_probe``.
+        labels: of the utterances. Those with a label that the probe does not know do not count.
+        utterances: the speech.
+
+    Raises:
+        ValueError: no utterance has a label of the probe's.
+    """
+
+    def __init__(
+        self, probe: StoredProbe, labels: Mapping[str, str], utterances: Sequence[Utterance]
+    ) -> None:
+        number = {label: place for place, label in enumerate(probe.classes)}
+        names = [u.utt_id for u in utterances if labels.get(u.utt_id) in number]
+        if not names:
+            raise ValueError("no utterance has a label that the probe knows")
+        self.probe = probe
+        self.counted = _held_out(set(names), probe.held_out)
+        self._wanted = {name: number[labels[name]] for name in self.counted}
+
+    def __call__(
+        self, names: Sequence[str], hidden: Tensor, lengths: Tensor
+    ) -> List[Tuple[int, int]]:
+        """See :class:`Reader`; an utterance counts once."""
+        found = []
+        head = self.probe.head.to(hidden.device)
+        for name, row, length in zip(names, hidden, lengths.tolist(), strict=True):
+            if name not in self._wanted:
+                found.append((0, 0))
+                continue
+            said = int(head(row[:length].double().mean(0).float()).argmax())
+            found.append((int(said != self._wanted[name]), 1))
+        return found
+
+
+def reader_of(
+    what: str,
+    analysis: PathLike,
+    data: PathLike,
+    utterances: Sequence[Utterance],
+    clock: FrameClock,
+    alignments: Optional[PathLike] = None,
+    fingerprint: Optional[str] = None,
+) -> Reader:
+    """The reader of a probe of an analysis.
+
+    Args:
+        what: phone, word or speaker.
+        analysis: directory of ``analyze`` with the measure ``phone_probe``, ….
+        data: Kaldi directory or cuts that the utterances are of: transcripts, speakers.
+        utterances: the speech.
+        clock: of the model's frames.
+        alignments: for phone: TextGrids, cuts or supervisions.
+        fingerprint: of the unedited model; a probe of another one is refused.
+
+    Raises:
+        AnalysisError: as :meth:`StoredProbe.load`.
+        DataError: no transcripts, no speakers.
+        ValueError: no alignments; as the readers.
+    """
+    probe = StoredProbe.load(analysis, f"{what}_probe", fingerprint=fingerprint)
+    if what != "phone":
+        labels = read_labels(data, {"word": "text"}.get(what, what))
+        return LabelReader(probe, labels, utterances)
+    if alignments is None:
+        raise ValueError("the phone probe needs --alignments")
+    return PhoneReader(probe, PhoneLabels.read(alignments), clock, utterances)
+
+
+def reading_capacity(
+    reader: Reader, utterances: Sequence[Utterance], batch_seconds: float = 60.0
+) -> Capacity:
+    """The share that a probe reads rightly from the output of a stack.
+
+    Args:
+        reader: of the unedited stack's probe.
+        utterances: of which those that count are encoded.
+        batch_seconds: speech of a batch.
+
+    Raises:
+        ValueError: by the capacity: nothing counts in these utterances.
+    """
+    chosen = [utterance for utterance in utterances if utterance.utt_id in reader.counted]
+    batches = plan_batches(chosen, batch_seconds)
+
+    @torch.no_grad()
+    def capacity(stack: Stack) -> float:
+        device = next(stack.parameters()).device
+        wrong = total = 0
+        for batch in batches:
+            names, speech, lengths = read_batch(batch)
+            hidden, frames = stack.output(speech.to(device), lengths.to(device))
+            for errors, count in reader(names, hidden, frames):
+                wrong, total = wrong + errors, total + count
+        if not total:
+            raise ValueError("the probe has nothing to read in these utterances")
+        return 1 - wrong / total
+
+    return capacity
+
+
+def _held_out(names: Set[str], held_out: FrozenSet[str]) -> Set[str]:
+    return names & held_out or names

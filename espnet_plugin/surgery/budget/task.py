@@ -1,0 +1,91 @@
+"""What a smaller model must still be able to do, where a plan is not judged by what it says.
+
+Without a task, damage is how far the posteriors (or the last hidden states) are from the
+original's; with one it is the predictive capacity that is lost
+(:mod:`espnet_plugin.analysis.probes.capacity`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Optional, Sequence
+
+from espnet_plugin.analysis.probes.capacity import Capacity
+from espnet_plugin.analysis.probes.readers import READ, reader_of, reading_capacity
+from espnet_plugin.atomic import PathLike
+from espnet_plugin.stacks.batches import Utterance, read_labels
+from espnet_plugin.surgery.subject import Subject
+
+RECOGNISED = {"greedy": "words of greedy decoding", "token": "tokens of greedy decoding"}
+TASKS = (*RECOGNISED, *READ)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What edits are judged by."""
+
+    name: str
+    """What damage is, for people."""
+    capacity: Callable[[Sequence[Utterance]], Capacity]
+    """That on some speech."""
+
+
+def task_of(
+    what: str,
+    subject: Subject,
+    data_dir: PathLike,
+    analysis: Optional[PathLike] = None,
+    alignments: Optional[PathLike] = None,
+    batch_seconds: float = 60.0,
+) -> Task:
+    """A task by its name.
+
+    Args:
+        what: one of :data:`TASKS`: greedy (1 − WER of greedy decoding), token (of the model's
+            tokens), or what a probe of ``analysis`` reads: phone, word, speaker.
+        subject: the unedited model.
+        data_dir: of the speech: transcripts, speakers.
+        analysis, alignments: see :func:`espnet_plugin.analysis.probes.readers.reader_of`.
+        batch_seconds: speech of a batch, for probes.
+
+    Raises:
+        ValueError: an unknown task, or one that the model or the data does not allow.
+    """
+    if what in RECOGNISED:
+        return Task(
+            f"share of {RECOGNISED[what]} that is lost", _recognised(what, subject, data_dir)
+        )
+    if what not in READ:
+        raise ValueError(f"unknown capacity {what!r} (one of {', '.join(TASKS)})")
+    if analysis is None:
+        raise ValueError(f"the capacity {what} needs the directory of an analysis, --probes")
+    from espnet_plugin.analysis.suite import subject as suite
+
+    seen = suite.Subject(subject.path, subject.stack, subject.experiment)
+
+    def capacity(utterances: Sequence[Utterance]) -> Capacity:
+        assert analysis is not None
+        given = (what, analysis, data_dir, utterances, seen.clock, alignments, seen.fingerprint)
+        return reading_capacity(reader_of(*given), utterances, batch_seconds)
+
+    return Task(f"share of {READ[what]} whose {what} a probe no longer reads", capacity)
+
+
+def _recognised(
+    what: str, subject: Subject, data_dir: PathLike
+) -> Callable[[Sequence[Utterance]], Capacity]:
+    from espnet_plugin.analysis.heads.recognition import Recognition
+    from espnet_plugin.analysis.suite import subject as suite
+    from espnet_plugin.decode.decoder import CtcDecoder
+    from espnet_plugin.decode.text import TokenText, find_bpemodel
+
+    experiment = subject.experiment
+    if experiment is None:
+        raise ValueError(f"{subject.path}: recognises nothing; name an ESPnet experiment")
+    training = experiment.args
+    bpemodel = find_bpemodel(getattr(training, "bpemodel", None), experiment.directory)
+    text = TokenText(experiment.token_list, training.token_type, bpemodel)
+    decoders = {"greedy": CtcDecoder(experiment.model, text, "greedy")}
+    seen = suite.Subject(subject.path, subject.stack, experiment)
+    texts = read_labels(data_dir, "text")
+    return lambda utterances: Recognition(seen, utterances, texts, decoders).capacity(what)
