@@ -18,6 +18,7 @@ BEGIN = """
 browser.audio.pause();
 browser.audio.currentTime = 0;
 browser.clock = null;
+kept.at = null;
 delete document.getElementById("stage").dataset.shown;
 Object.assign(browser, {block: 0, head: 0});
 chooseModel(0);

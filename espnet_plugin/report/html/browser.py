@@ -130,21 +130,30 @@ entropy.</p>
 <button type="button" id="zoom-in" aria-label="Zoom in">+</button>
 <button type="button" id="zoom-out" aria-label="Zoom out">−</button>
 <button type="button" id="zoom-reset">Whole map</button>
+<button type="button" id="keep" aria-pressed="false">Keep this map to compare</button>
 </div>
 <div class="transport"><audio id="audio" controls preload="auto"></audio>
 <label class="quiet">Speed <select id="speed"><option>0.25</option><option>0.5</option>
 <option selected>1</option></select></label></div>
 <div class="words" id="words" role="group" aria-label="Transcript; choose a word to go there"></div>
-<div class="stage" id="stage"></div>
+<div class="maps" id="maps">
+<div><div class="stage" id="stage"></div>
 <img class="printed" id="printed" alt="The map that is shown" src="data:,">
-<div class="readout" id="readout" role="status">Point at the map to read a weight.</div>
+<div class="readout" id="readout" role="status">Point at the map to read a weight.</div></div>
+<div id="kept" role="region" aria-labelledby="kept-name" hidden>
+<div class="stage" id="kept-stage"></div>
+<img class="printed" id="printed-kept" alt="The map that is kept" src="data:,">
+<div class="readout" id="kept-readout"></div>
+<p class="quiet" id="kept-name"></p></div>
+</div>
 <p class="quiet">The map is a picture (<span id="quality"></span>) on a square-root scale of 255
 levels: weights read from it are approximate {mark_html("I")}.</p>
 <details class="keys" id="keys"><summary>Keys and pointer</summary>
 <p>Wheel or pinch: zoom; drag: move; click: go there in the sound; double click: the whole map. With
 the map in focus: <kbd>←</kbd> <kbd>↑</kbd> <kbd>→</kbd> <kbd>↓</kbd> read weights,
 <kbd>Shift</kbd> with them moves, <kbd>+</kbd> <kbd>−</kbd> <kbd>0</kbd> zoom, <kbd>Space</kbd>
-plays, <kbd>Enter</kbd> goes there in the sound. In the grid of heads arrow keys walk over
+plays, <kbd>Enter</kbd> goes there in the sound. A map that is kept stays beside the others, of this
+model and of others, at the same time of the same utterance. In the grid of heads arrow keys walk over
 blocks and heads.</p></details>
 @note
 </div>

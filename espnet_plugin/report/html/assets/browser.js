@@ -11,7 +11,10 @@ function setUpBrowser() {
     seek: (frame) => seek(browser.clock.timeOf(frame)),
     read: (text) => { byId("readout").textContent = text; },
     play: playOrPause,
+    looked: () => kept.view.levels && kept.view.like(browser.view),
+    pointed: () => kept.view.levels && kept.view.pointLike(browser.view),
   });
+  setUpKept();
   browser.audio = byId("audio");
   fill(byId("pick-model"), models.map(([one, n]) => [n, one.name]), (value) => chooseModel(Number(value)));
   byId("pick-model").parentElement.hidden = models.length < 2;
@@ -23,7 +26,9 @@ function setUpBrowser() {
   setUpSound();
   themed(() => {
     browser.view.draw();
+    kept.view.draw();
     if (printing) byId("printed").src = browser.view.under.toDataURL();
+    if (printing && kept.at) byId("printed-kept").src = kept.view.under.toDataURL();
   });
   chooseModel(models[0][1]);
 }
@@ -34,27 +39,42 @@ function fill(select, options, changed) {
 }
 
 function recolour() {
-  browser.view.setColours(byId("pick-colours").value, Number(byId("gain").value));
+  for (const view of [browser.view, kept.view]) view.setColours(byId("pick-colours").value, Number(byId("gain").value));
   drawThumbnails();
 }
 
 const modelNow = () => DATA.models[browser.model];
 const utteranceNow = () => modelNow().examples.utterances[browser.utterance];
 
+function clockOf(model) {
+  const {clock} = DATA.models[model].examples;
+  return {
+    frameOf: (time) => (time * clock.rate - clock.centre) / clock.shift + 0.5,
+    timeOf: (frame) => ((frame - 0.5) * clock.shift + clock.centre) / clock.rate,
+  };
+}
+
 function chooseModel(model) {
   const before = browser.clock ? utteranceNow().id : null;
   browser.model = model;
   byId("pick-model").value = String(model);
-  const {utterances, clock} = modelNow().examples;
-  browser.clock = {
-    frameOf: (time) => (time * clock.rate - clock.centre) / clock.shift + 0.5,
-    timeOf: (frame) => ((frame - 0.5) * clock.shift + clock.centre) / clock.rate,
-  };
+  const {utterances} = modelNow().examples;
+  browser.clock = clockOf(model);
   const select = byId("pick-utterance");
   fill(select, utterances.map((one, n) => [n, `${one.id} – ${one.seconds.toFixed(1)} s, ${one.frames} frames`]));
   select.onchange = () => chooseUtterance(Number(select.value));
   const same = utterances.findIndex((one) => one.id === before);
   chooseUtterance(same >= 0 ? same : utterances.length - 1);
+}
+
+/** Give a view an utterance of a model. */
+function setUtterance(view, model, one) {
+  const {frameOf, timeOf} = clockOf(model);
+  const inFrames = (intervals) => intervals.map(([start, end, label]) => ({start: frameOf(start), end: frameOf(end), label}));
+  view.setUtterance({
+    frames: one.frames, phones: inFrames(one.phones), words: inFrames(one.words), time: timeOf, frame: frameOf,
+    outline: bytes(one.outline), start: frameOf(0), end: frameOf(one.seconds),
+  });
 }
 
 /** The block that the map of `block` comes from. */
@@ -73,12 +93,7 @@ function chooseUtterance(utterance) {
   browser.utterance = utterance;
   byId("pick-utterance").value = String(utterance);
   const one = utteranceNow();
-  const {frameOf, timeOf} = browser.clock;
-  const inFrames = (intervals) => intervals.map(([start, end, label]) => ({start: frameOf(start), end: frameOf(end), label}));
-  browser.view.setUtterance({
-    frames: one.frames, phones: inFrames(one.phones), words: inFrames(one.words), time: timeOf,
-    outline: bytes(one.outline), start: frameOf(0), end: frameOf(one.seconds),
-  });
+  setUtterance(browser.view, browser.model, one);
   loadSound(one);
   showWords(one);
   showGrid();
@@ -176,6 +191,7 @@ async function chooseHead(block, head) {
   const one = utteranceNow();
   browser.view.setMap(picture, found.maximum, `Attention map of ${name.toLowerCase()}, utterance ${one.id}, ${one.frames} frames`);
   byId("stage").dataset.shown = `${browser.model}-${browser.utterance}-${block}-${head}`;
+  showKept();
   byId("stage").dataset.opened ??= performance.now().toFixed(0);  // since the page was asked for
 }
 
@@ -201,6 +217,7 @@ function setUpSound() {
   const {audio, view} = browser;
   const move = () => {
     view.setCursor(browser.clock.frameOf(audio.currentTime));
+    if (kept.at) kept.view.setCursor(clockOf(kept.at.model).frameOf(audio.currentTime));
     markWord(audio.currentTime);
   };
   const step = () => {

@@ -66,7 +66,8 @@ function paint({side, levels}, words, height = side) {
 }
 
 class MapView {
-  /** stage: an element that holds the canvases; told: {seek(frame), read(text), play()}. */
+  /** stage: an element that holds the canvases; told: {seek(frame), read(text), play(), looked(),
+   * pointed()}, the last two when another part is looked at, and another weight. */
   constructor(stage, told) {
     this.stage = stage;
     this.told = told;
@@ -88,10 +89,11 @@ class MapView {
     this.listen();
   }
 
-  /** Another utterance: frames, intervals in frames ({start, end, label}), outline of the sound. */
-  setUtterance({frames, phones, words, outline, start, end, time}) {
+  /** Another utterance: frames, intervals in frames ({start, end, label}), outline of the sound,
+   * time(frame) and its inverse frame(time). */
+  setUtterance({frames, phones, words, outline, start, end, time, frame}) {
     const same = frames === this.frames;
-    Object.assign(this, {frames, phones, words, outline, start, end, time});
+    Object.assign(this, {frames, phones, words, outline, start, end, time, frame});
     if (!same || !this.levels) this.view = {x: 0, y: 0, span: frames};
     this.point = null;
     this.cursor = null;
@@ -153,6 +155,7 @@ class MapView {
     view.x = key - (key - view.x) * (view.span / before);
     view.y = query - (query - view.y) * (view.span / before);
     this.clamp();
+    this.told.looked();
     this.ask();
   }
 
@@ -160,12 +163,31 @@ class MapView {
     this.view.x += keys;
     this.view.y += queries;
     this.clamp();
+    this.told.looked();
     this.ask();
   }
 
   reset() {
     this.view = {x: 0, y: 0, span: this.frames};
+    this.told.looked();
     this.ask();
+  }
+
+  /** Show the stretch of time and the weight that another view shows. */
+  like(other) {
+    const scale = (other.time(1) - other.time(0)) / (this.time(1) - this.time(0));
+    const place = (frame) => this.frame(other.time(frame));
+    this.view = {x: place(other.view.x), y: place(other.view.y), span: other.view.span * scale};
+    this.clamp();
+    this.pointLike(other);
+    this.ask();
+  }
+
+  pointLike(other) {
+    const limit = (frame) => Math.min(this.frames - 1, Math.max(0, Math.floor(this.frame(other.time(frame + 0.5)))));
+    this.point = other.point && {key: limit(other.point.key), query: limit(other.point.query)};
+    this.report();
+    this.drawOver();
   }
 
   /** Draw once before the next picture of the screen, however often it is asked. */
@@ -384,6 +406,7 @@ class MapView {
     const limit = (value) => Math.min(this.frames - 1, Math.max(0, Math.floor(value)));
     this.point = {key: limit(key), query: limit(query)};
     this.report();
+    this.told.pointed();
     this.drawOver();
   }
 
@@ -399,6 +422,7 @@ class MapView {
     if (frame >= view.x && frame <= view.x + view.span && frame >= view.y && frame <= view.y + view.span) return;
     view.x = view.y = frame - view.span * 0.1;
     this.clamp();
+    this.told.looked();
     this.draw();
   }
 
@@ -435,6 +459,7 @@ class MapView {
     over.addEventListener("pointerleave", () => {
       if (document.activeElement === over) return;
       this.point = null;
+      this.told.pointed();
       this.drawOver();
     });
     over.addEventListener("dblclick", () => this.reset());
