@@ -6,7 +6,7 @@ there shows in the errors of the probe.
 
 from __future__ import annotations
 
-from typing import FrozenSet, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
+from typing import List, Mapping, Optional, Sequence, Set, Tuple
 
 import torch
 from torch import Tensor
@@ -23,11 +23,17 @@ READ = {"phone": "frames", "word": "utterances", "speaker": "utterances"}
 """What probes read, and what is counted."""
 
 
-class Reader(Protocol):
-    """Counts what a probe reads wrongly."""
+class Reader:
+    """Counts what a probe reads wrongly; :class:`PhoneReader` and :class:`LabelReader` do.
 
-    counted: Set[str]
-    """The utterances that count: those that the probe was not fitted on, where any of them are."""
+    Attributes:
+        counted: the utterances that count: those that the probe was not fitted on, where any of
+            them are.
+    """
+
+    def __init__(self, probe: StoredProbe, names: Set[str]) -> None:
+        self.probe = probe
+        self.counted = names & probe.held_out or names
 
     def __call__(
         self, names: Sequence[str], hidden: Tensor, lengths: Tensor
@@ -42,9 +48,18 @@ class Reader(Protocol):
         Returns:
             (0, 0) of an utterance that does not count.
         """
+        self.probe.head.to(hidden.device)
+        return [
+            self.read(name, row[:length]) if name in self.counted else (0, 0)
+            for name, row, length in zip(names, hidden, lengths.tolist(), strict=True)
+        ]
+
+    def read(self, name: str, frames: Tensor) -> Tuple[int, int]:
+        """The same of one utterance that counts; its valid frames (T, D)."""
+        raise TypeError(f"{type(self).__name__} does not say what it reads")
 
 
-class PhoneReader:
+class PhoneReader(Reader):
     """Reads the phone of each frame; see :class:`Reader`.
 
     Args:
@@ -69,29 +84,20 @@ class PhoneReader:
         there = {u.utt_id for u in utterances if u.utt_id in labels}
         if not there:
             raise ValueError(f"no utterance has an alignment in {labels.source}")
-        self.probe, self.labels, self.clock = probe, labels, clock
-        self.counted = _held_out(there, probe.held_out)
+        super().__init__(probe, there)
+        self.labels, self.clock = labels, clock
         self.rate = utterances[0].rate
         self._symbols = torch.tensor([labels.symbols.index(name) for name in probe.classes])
 
-    def __call__(
-        self, names: Sequence[str], hidden: Tensor, lengths: Tensor
-    ) -> List[Tuple[int, int]]:
+    def read(self, name: str, frames: Tensor) -> Tuple[int, int]:
         """See :class:`Reader`; frames with a phone are counted."""
-        found = []
-        head = self.probe.head.to(hidden.device)
-        for name, row, length in zip(names, hidden, lengths.tolist(), strict=True):
-            if name not in self.counted:
-                found.append((0, 0))
-                continue
-            wanted = self.labels.frames(name, self.clock, length, self.rate)
-            said = self._symbols[head(row[:length]).argmax(dim=-1).cpu()]
-            counts = wanted >= 0
-            found.append((int((said != wanted)[counts].sum()), int(counts.sum())))
-        return found
+        wanted = self.labels.frames(name, self.clock, len(frames), self.rate)
+        said = self._symbols[self.probe.head(frames).argmax(dim=-1).cpu()]
+        counts = wanted >= 0
+        return int((said != wanted)[counts].sum()), int(counts.sum())
 
 
-class LabelReader:
+class LabelReader(Reader):
     """Reads the word or the speaker of each utterance; see :class:`Reader`.
 
     Args:
@@ -110,23 +116,13 @@ class LabelReader:
         names = [u.utt_id for u in utterances if labels.get(u.utt_id) in number]
         if not names:
             raise ValueError("no utterance has a label that the probe knows")
-        self.probe = probe
-        self.counted = _held_out(set(names), probe.held_out)
+        super().__init__(probe, set(names))
         self._wanted = {name: number[labels[name]] for name in self.counted}
 
-    def __call__(
-        self, names: Sequence[str], hidden: Tensor, lengths: Tensor
-    ) -> List[Tuple[int, int]]:
+    def read(self, name: str, frames: Tensor) -> Tuple[int, int]:
         """See :class:`Reader`; an utterance counts once."""
-        found = []
-        head = self.probe.head.to(hidden.device)
-        for name, row, length in zip(names, hidden, lengths.tolist(), strict=True):
-            if name not in self._wanted:
-                found.append((0, 0))
-                continue
-            said = int(head(row[:length].double().mean(0).float()).argmax())
-            found.append((int(said != self._wanted[name]), 1))
-        return found
+        said = int(self.probe.head(frames.double().mean(0).float()).argmax())
+        return int(said != self._wanted[name]), 1
 
 
 def reader_of(
@@ -193,7 +189,3 @@ def reading_capacity(
         return 1 - wrong / total
 
     return capacity
-
-
-def _held_out(names: Set[str], held_out: FrozenSet[str]) -> Set[str]:
-    return names & held_out or names

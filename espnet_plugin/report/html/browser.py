@@ -152,9 +152,9 @@ levels: weights read from it are approximate {mark_html("I")}.</p>
 <p>Wheel or pinch: zoom; drag: move; click: go there in the sound; double click: the whole map. With
 the map in focus: <kbd>←</kbd> <kbd>↑</kbd> <kbd>→</kbd> <kbd>↓</kbd> read weights,
 <kbd>Shift</kbd> with them moves, <kbd>+</kbd> <kbd>−</kbd> <kbd>0</kbd> zoom, <kbd>Space</kbd>
-plays, <kbd>Enter</kbd> goes there in the sound. A map that is kept stays beside the others, of this
-model and of others, at the same time of the same utterance. In the grid of heads arrow keys walk over
-blocks and heads.</p></details>
+plays, <kbd>Enter</kbd> goes there in the sound. In the grid of heads arrow keys walk over blocks
+and heads. A map that is kept stays beside the others, of this model and of others, at the same
+time of the same utterance.</p></details>
 @note
 </div>
 </div>

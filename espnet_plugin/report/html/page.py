@@ -18,7 +18,15 @@ from espnet_plugin.report.html.media import Media, media_of
 from espnet_plugin.report.html.plots import describe
 from espnet_plugin.version import __version__
 
-SCRIPTS = ("base.js", "figures.js", "map_view.js", "browser.js", "kept_map.js", "phonemes.js", "main.js")
+SCRIPTS = (
+    "base.js",
+    "figures.js",
+    "map_view.js",
+    "browser.js",
+    "kept_map.js",
+    "phonemes.js",
+    "main.js",
+)
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; media-src data: blob:"
