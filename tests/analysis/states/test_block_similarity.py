@@ -167,6 +167,9 @@ def test_what_has_no_answer_is_named() -> None:
         BlockSimilarity(3).merge(PooledSimilarity(3))
     with pytest.raises(ValueError, match="a: its hidden states are not finite"):
         measured([(["a"], [values[0], values[1] / 0], [30])])
+    large = torch.full((1, 30, 4), 3e38)  # finite, and its sum in float32 is not
+    large[0, ::2] = 1e38
+    assert measured([(["a"], [large, large], [30])]).utterances == ["a"]
     with pytest.raises(ValueError, match="a: has no frame"):
         measured([(["a"], values, [0])])
     with pytest.raises(ValueError, match="neighbours must be from 1 to 256, not 257"):
