@@ -179,9 +179,22 @@ def main(cmd: Optional[Sequence[str]] = None) -> None:
         if len(given) != 1:
             named = " and ".join(f"--{way}" for way in given) or "none of them"
             raise ValueError(f"give one of {', '.join('--' + w for w in WAYS)}, not {named}")
+        _check_capacity(args)
         {"analysis": _reuse, "order": _order, "budget": _budget}.get(given[0], _arms)(args)
     except (ImportError, OSError, ValueError, TypeError) as error:
         sys.exit(f"plan: {error}")
+
+
+def _check_capacity(args: argparse.Namespace) -> None:
+    if args.capacity is not None and args.budget is None:
+        raise ValueError("--capacity is of use with --budget only")
+    read = args.capacity in ("phone", "word", "speaker")
+    if read and args.probes is None:
+        raise ValueError(f"--capacity {args.capacity} needs --probes, the directory of an analysis")
+    if args.probes is not None and not read:
+        raise ValueError("--probes is of use with --capacity phone, word or speaker only")
+    if (args.alignments is not None) != (args.capacity == "phone"):
+        raise ValueError("--alignments and --capacity phone need each other")
 
 
 def _needed(args: argparse.Namespace, *names: str) -> None:
@@ -309,7 +322,13 @@ def _budget(args: argparse.Namespace) -> None:
     budget = Budget.parse(args.budget)
     torch.set_num_threads(args.num_threads)
     subject = open_subject(args.model, args.device)
-    utterances, others, median = split_utterances(subject, args.data_dir, args.utterances or 24)
+    task = None
+    if args.capacity is not None:
+        asked = (args.capacity, subject, args.data_dir, args.probes, args.alignments)
+        task = task_of(*asked, args.batch_seconds)
+    count = 24 if args.utterances is None else args.utterances
+    counted = None if task is None else task.counted
+    utterances, others, median = split_utterances(subject, args.data_dir, count, counted)
     options = Options(
         args.actions,
         args.windows,
@@ -320,10 +339,6 @@ def _budget(args: argparse.Namespace) -> None:
         args.finalists or 0,
         None if args.finalists is None else _trial(args, subject, [*utterances, *others]),
     )
-    task = None
-    if args.capacity is not None:
-        given = (args.capacity, subject, args.data_dir, args.probes, args.alignments)
-        task = task_of(*given, args.batch_seconds)
     work = Path(args.work_dir or Path(args.out).parent)
     work.mkdir(parents=True, exist_ok=True)
     measurer = Measurer(

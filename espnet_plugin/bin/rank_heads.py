@@ -208,6 +208,7 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
     from espnet_plugin.decode.journal import Journal
     from espnet_plugin.decode.text import TokenText, find_bpemodel
     from espnet_plugin.stacks.batches import list_utterances
+    from espnet_plugin.surgery.refinement import halves
 
     if subject.experiment is None:
         raise ValueError(f"{args.model}: recognises nothing; name an ESPnet experiment")
@@ -241,6 +242,14 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
     }
     batching = (args.batch_seconds, args.batch_size)
     recognition = Recognition(subject, utterances, context.texts, decoders, readers, *batching)
+    for what, reader in readers.items():
+        for half in halves(len(recognition.names)):
+            if not reader.counted.intersection(recognition.names[place] for place in half):
+                raise ValueError(
+                    f"--capacity {what}: {len(reader.counted)} of {len(utterances)} utterances of "
+                    f"{args.data} count (the probe was fitted on the others, or they have no "
+                    "label); give more data"
+                )
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     made = None if args.graph is None else Path(args.graph).stat().st_mtime_ns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import List, Optional, Tuple
+from typing import Container, List, Optional, Tuple
 
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.decode.data import model_rate
@@ -73,16 +73,18 @@ def utterances_of(
 
 
 def split_utterances(
-    subject: Subject, data_dir: PathLike, count: int
+    subject: Subject, data_dir: PathLike, count: int, among: Optional[Container[str]] = None
 ) -> Tuple[List[Utterance], List[Utterance], float]:
     """``count`` utterances to choose by, as many others to check with, and the median length.
 
-    Fewer of the others, or none, where the directory has no more.
+    Fewer of the others, or none, where the directory has no more; of those in ``among``, if given.
 
     Raises:
         DataError, ValueError: as :func:`utterances_of`.
     """
     everything = utterances_of(subject, data_dir)
+    if among is not None:
+        everything = [utterance for utterance in everything if utterance.utt_id in among]
     chosen = spread(everything, count)
     names = {utterance.utt_id for utterance in chosen}
     rest = [utterance for utterance in everything if utterance.utt_id not in names]

@@ -138,11 +138,22 @@ def test_a_budget_by_what_is_recognised(data, tmp_path, capsys) -> None:
     given = ("--model", exp, "--data_dir", data, "--utterances", 3, "--budget", "parameters=0.9")
     given += ("--actions", "drop", "--width", 2, "--out", tmp_path / "budget" / "plan.yaml")
     run(*given, "--capacity", "greedy")
-    assert "damage: share of words of greedy decoding that is lost" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "damage: share of words of greedy decoding: what is lost of it" in told
+    assert "share of words of greedy decoding, of the unedited model: " in told
     curve = json.loads((tmp_path / "budget" / "curve.json").read_text())
     assert curve["damage"].startswith("share of words") and curve["plans"]
-    with pytest.raises(SystemExit, match="the capacity speaker needs the directory of an analysis"):
-        run(*given, "--capacity", "speaker")
+    for wrong, message in (
+        (("--capacity", "speaker"), "--capacity speaker needs --probes, the directory of an ana"),
+        (("--probes", exp), "--probes is of use with --capacity phone, word or speaker only"),
+        (("--capacity", "phone", "--probes", exp), "--alignments and --capacity phone need each"),
+        (("--utterances", 0), "at least one utterance is needed, not 0"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            run(*given, *wrong)
+    given = ("--model", exp, "--order", "forward", "--remove", 1, "--out", tmp_path / "x.yaml")
+    with pytest.raises(SystemExit, match="--capacity is of use with --budget only"):
+        run(*given, "--capacity", "greedy")
 
 
 def test_core_first_needs_its_core(model, tmp_path) -> None:

@@ -172,7 +172,7 @@ def test_what_a_speaker_probe_reads_is_counted(planted, tmp_path):
     report = rank(tmp_path, experiment, data, tmp_path / "out", *more, "--capacity", "speaker")
     assert list(report["unedited"]) == ["speaker"]
     assert report["unedited"]["speaker"]["tokens"] == len(probe["held_out"]) == 2
-    with pytest.raises(SystemExit, match="word_probe.npz: no probe of.*measure word_probe"):
+    with pytest.raises(SystemExit, match="word_probe.json: not there; .*measure word_probe"):
         rank(tmp_path, experiment, data, tmp_path / "no", *more, "--capacity", "word")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -214,7 +215,7 @@ def test_a_kept_map_stays_beside_the_others_at_the_same_time(visit):
     assert page.is_hidden("#kept")
     page.click("#keep")
     page.wait_for_selector('#kept-stage[data-shown="0-2-1-2"]')
-    assert page.get_attribute("#keep", "aria-pressed") == "true"
+    assert page.inner_text("#shown-name") == "Looked at: asr_conformer, block 1, head 2"
     page.select_option("#pick-model", "1")
     wait_shown(page, "1-2-1-2")
     assert page.inner_text("#kept-name") == "Kept: asr_conformer, block 1, head 2"
@@ -241,8 +242,39 @@ def test_a_kept_map_stays_beside_the_others_at_the_same_time(visit):
 
     page.select_option("#pick-utterance", "0")
     page.wait_for_selector('#kept-stage[data-shown="0-0-1-2"]')
-    page.click("#keep")
-    assert page.is_hidden("#kept") and page.get_attribute("#keep", "aria-pressed") == "false"
+    page.click("#keep")  # another one in its place
+    page.wait_for_selector('#kept-stage[data-shown="1-0-1-2"]')
+    page.click("#let-go")
+    assert page.is_hidden("#kept") and page.is_hidden("#shown-name")
+    assert page.evaluate("document.activeElement.id") == "keep"
+
+
+def test_what_was_read_goes_with_its_utterance(visit):
+    page = visit.page
+    page.focus("#stage canvas.over")
+    page.keyboard.press("ArrowRight")
+    assert "weight" in page.inner_text("#readout") and "query" in page.inner_text("#readout")
+    page.select_option("#pick-utterance", "0")
+    wait_shown(page, "0-0-0-0")
+    assert page.inner_text("#readout") == "Point at the map to read a weight."
+
+
+def test_a_map_that_is_decoded_late_is_not_shown_for_another_utterance(visit):
+    page = visit.page
+    page.select_option("#pick-utterance", "0")
+    wait_shown(page, "0-0-0-0")
+    page.evaluate("pictures.delete('p-0-2-0-0'); chooseUtterance(2); chooseUtterance(0)")
+    page.wait_for_timeout(500)
+    assert shown(page) == "0-0-0-0"
+    assert page.evaluate("browser.view.levels[0].side === browser.view.frames")
+
+
+def test_no_figure_offers_to_send_itself_anywhere(visit):
+    page = visit.page
+    page.wait_for_selector(".js-plotly-plot .modebar-btn", state="attached")
+    titles = page.eval_on_selector_all(".modebar-btn", "all => all.map(b => b.dataset.title)")
+    assert "Reset axes" in titles
+    assert not [title for title in titles if re.search("cloud|share|edit|send", title or "", re.I)]
 
 
 def test_a_head_chosen_in_a_table_is_shown(visit):

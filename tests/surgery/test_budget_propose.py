@@ -152,7 +152,8 @@ def test_the_comparison_and_the_curve_are_written(tmp_path):
 def test_summary_of_block_speed_shows_the_blocks_too():
     row = {"plan": "k", "within": True, "speed": 1.6, "parameters": 1e6, "macs": 2e6,
            "damage": 0.1, "check_damage": None, "moves": ["1 drop"]}  # fmt: skip
-    curve = {"damage": "KL", "healing": None, "chosen": "k", "compared": {}, "plans": [row],
+    curve = {"damage": "KL", "capacity": None, "healing": None, "chosen": "k",
+             "compared": {}, "plans": [row],
              "budget": {"metric": "block_speed", "value": 2.0},
              "original": {"share_outside_blocks": 0.25}}  # fmt: skip
     _, _, head, line, chosen = summary(curve).splitlines()

@@ -83,7 +83,9 @@ class PhoneReader(Reader):
             raise ValueError("the probe's phones are not those of the alignments")
         there = {u.utt_id for u in utterances if u.utt_id in labels}
         if not there:
-            raise ValueError(f"no utterance has an alignment in {labels.source}")
+            raise ValueError(
+                f"no utterance has an alignment in {labels.source}; name those of this data"
+            )
         super().__init__(probe, there)
         self.labels, self.clock = labels, clock
         self.rate = utterances[0].rate
@@ -115,7 +117,11 @@ class LabelReader(Reader):
         number = {label: place for place, label in enumerate(probe.classes)}
         names = [u.utt_id for u in utterances if labels.get(u.utt_id) in number]
         if not names:
-            raise ValueError("no utterance has a label that the probe knows")
+            theirs = sorted({labels[u.utt_id] for u in utterances if u.utt_id in labels})
+            raise ValueError(
+                f"no utterance has a label that the probe knows ({_some(probe.classes)}; these "
+                f"have {_some(theirs)}): analyze speech with the same labels"
+            )
         super().__init__(probe, set(names))
         self._wanted = {name: number[labels[name]] for name in self.counted}
 
@@ -189,3 +195,7 @@ def reading_capacity(
         return 1 - wrong / total
 
     return capacity
+
+
+def _some(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:3]) + (", …" if len(labels) > 3 else "") if labels else "none"

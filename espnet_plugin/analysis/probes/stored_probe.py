@@ -63,6 +63,11 @@ class StoredProbe:
             held_out = frozenset(found["held_out"])
         except AnalysisError:
             raise
+        except (FileNotFoundError, NotADirectoryError):
+            raise AnalysisError(
+                f"{base}.json: not there; name the directory of an analysis, and measure {name} "
+                "with analyze"
+            ) from None
         except (OSError, KeyError, ValueError, IndexError) as error:
             said = " ".join(str(error).split())
             raise AnalysisError(

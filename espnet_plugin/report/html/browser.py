@@ -122,7 +122,7 @@ and its sound. Rows are queries from top to bottom, columns the keys that they a
 entropy.</p>
 </div>
 <div>
-<div class="controls">
+<div class="controls noprint">
 <label>Colours <select id="pick-colours"><option value="magma">Magma</option>
 <option value="cividis">Cividis</option><option value="grey">Grey, for print</option></select>
 </label>
@@ -130,21 +130,23 @@ entropy.</p>
 <button type="button" id="zoom-in" aria-label="Zoom in">+</button>
 <button type="button" id="zoom-out" aria-label="Zoom out">−</button>
 <button type="button" id="zoom-reset">Whole map</button>
-<button type="button" id="keep" aria-pressed="false">Keep this map to compare</button>
+<button type="button" id="keep">Keep this map to compare</button>
 </div>
 <div class="transport"><audio id="audio" controls preload="auto"></audio>
 <label class="quiet">Speed <select id="speed"><option>0.25</option><option>0.5</option>
 <option selected>1</option></select></label></div>
 <div class="words" id="words" role="group" aria-label="Transcript; choose a word to go there"></div>
 <div class="maps" id="maps">
-<div><div class="stage" id="stage"></div>
+<div><p class="caption" id="shown-name" hidden></p>
+<div class="stage" id="stage"></div>
 <img class="printed" id="printed" alt="The map that is shown" src="data:,">
 <div class="readout" id="readout" role="status">Point at the map to read a weight.</div></div>
 <div id="kept" role="region" aria-labelledby="kept-name" hidden>
+<p class="caption"><span id="kept-name"></span>
+<button type="button" id="let-go">Let it go</button></p>
 <div class="stage" id="kept-stage"></div>
 <img class="printed" id="printed-kept" alt="The map that is kept" src="data:,">
-<div class="readout" id="kept-readout"></div>
-<p class="quiet" id="kept-name"></p></div>
+<div class="readout" id="kept-readout"></div></div>
 </div>
 <p class="quiet">The map is a picture (<span id="quality"></span>) on a square-root scale of 255
 levels: weights read from it are approximate {mark_html("I")}.</p>

@@ -62,6 +62,8 @@ def curve_of(found: Proposal) -> Dict[str, Any]:
         "limit": found.limit,
         "healing": None if found.trial is None else found.trial.description(),
         "damage": measurer.measure,
+        "unit": measurer.unit,
+        "capacity": measurer.capacity(),
         "conditions": measurer.conditions(),
         "original": {
             "time_seconds": seconds,
@@ -148,7 +150,7 @@ def _trade_off(axes: Any, curve: Dict[str, Any]) -> None:
         axes.axvline(budget["value"], c="black", lw=0.8, ls=":")
     timed = budget["metric"].endswith("speed")
     axes.set_xlabel("times as fast" if timed else f"share of {budget['metric']} left")
-    axes.set_ylabel("damage")
+    axes.set_ylabel(f"damage ({curve['unit']})")
     axes.set_yscale("log")
     axes.legend(fontsize=7)
     what = "before and after a short healing" if healed else "nothing healed"
@@ -188,6 +190,8 @@ def summary(curve: Dict[str, Any]) -> str:
     if budget.metric == "block_speed":
         speeds = ["whole, times as fast", "blocks, times as fast"]
     lines = [f"damage: {curve['damage']}"]
+    if curve["capacity"] is not None:
+        lines.append(f"{curve['unit']}, of the unedited model: {curve['capacity']:.4f}")
     after = ""
     if curve["healing"] is not None:
         after = "| healed | on other speech "

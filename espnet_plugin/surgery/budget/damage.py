@@ -91,20 +91,29 @@ class Damage:
         return terms.masked_fill(original == -torch.inf, 0.0).sum(-1)
 
 
+TIE = 1e-6
+"""How much of the divergence :class:`Lost` adds."""
+
+
 class Lost:
-    """Damage as the predictive capacity that an edit loses.
+    """Damage as the predictive capacity that an edit loses, 0 where it loses none.
+
+    A capacity that counts is coarse: of plans that lose equally much, the one whose outputs are
+    nearer to the original's does less damage, by :data:`TIE` times its :class:`Damage`.
 
     Args:
-        stack: unedited.
+        divergence: of the unedited stack, on the same speech.
         capacity: of it and of its edits.
     """
 
-    def __init__(self, stack: Stack, capacity: Capacity) -> None:
-        self.capacity, self.original = capacity, capacity(stack)
+    def __init__(self, divergence: Damage, capacity: Capacity) -> None:
+        self.divergence, self.capacity = divergence, capacity
+        self.original = capacity(divergence.stack)
 
     def __call__(self, edited: Stack, first: int = 0) -> float:
-        """As :meth:`Damage.__call__`; ``first`` is of no use here."""
-        return self.original - self.capacity(edited)
+        """As :meth:`Damage.__call__`."""
+        lost = max(0.0, self.original - self.capacity(edited))
+        return lost + TIE * self.divergence(edited, first)
 
 
 def entering(stack: Stack, state: State) -> List[State]:

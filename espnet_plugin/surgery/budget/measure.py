@@ -80,9 +80,25 @@ class Measurer:
     @property
     def measure(self) -> str:
         """What damage is, for people."""
-        return (
-            MEASURES[self.subject.experiment is not None] if self.task is None else self.task.name
-        )
+        if self.task is not None:
+            return f"{self.task.name}: what is lost of it"
+        return MEASURES[self.subject.experiment is not None]
+
+    @property
+    def unit(self) -> str:
+        """Of damage."""
+        if self.task is not None:
+            return self.task.name
+        return "nats/frame" if self.subject.experiment is not None else "1-cosine"
+
+    def capacity(self) -> Optional[float]:
+        """The task's capacity of the unedited model on the utterances of the search."""
+        if self.task is None:
+            return None
+        if "capacity" not in self._of("capacity"):
+            value = self.task.capacity(self.utterances)(self.stack)
+            self._note("capacity", "capacity", value)
+        return float(self._of("capacity")["capacity"])
 
     def conditions(self) -> Dict[str, Any]:
         """Everything that the measurements depend on."""
@@ -122,15 +138,17 @@ class Measurer:
         self, what: str, utterances: List[Utterance], edited: Stack, first: int = 0
     ) -> float:
         if what not in self._damages:
-            self._damages[what] = (
-                Damage(self.subject, utterances, self._batch_seconds)
-                if self.task is None
-                else Lost(self.stack, self.task.capacity(utterances))
-            )
+            self._damages[what] = self._measure_of(utterances)
         value = max(0.0, self._damages[what](edited, first))
         if value != value:
             raise ValueError(f"{self.subject.path}: the damage of an edit is not a number")
         return value
+
+    def _measure_of(self, utterances: List[Utterance]) -> Union[Damage, Lost]:
+        divergence = Damage(self.subject, utterances, self._batch_seconds)
+        if self.task is None:
+            return divergence
+        return Lost(divergence, self.task.capacity(utterances))
 
     def healed(self, choice: Sequence[Move], trial: Trial) -> Tuple[float, Optional[float]]:
         """Damage after a short healing: on the utterances of the search, and on the others."""

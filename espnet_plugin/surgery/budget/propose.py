@@ -189,7 +189,6 @@ def _because(found: Proposal) -> Dict[Move, str]:
     search, measurer = found.search, found.measurer
     what = "time" if found.budget.timed else found.budget.metric
     whole = measurer.damage(found.choice)
-    unit = "nats/frame" if measurer.subject.experiment is not None else "1-cosine"
     healed = ""
     if found.trial is not None:
         updates = found.trial.settings.max_updates
@@ -200,7 +199,8 @@ def _because(found: Proposal) -> Dict[Move, str]:
         lines[move] = (
             f"{move}: saves {-100 * search.costs.get(move, 0.0):.1f} % of the {what}; damage alone "
             f"{search.damages.get(move, 0.0):.4f}, of the plan {whole:.4f}, without this "
-            f"{without:.4f} ({unit}, measured on {len(measurer.utterances)} utterances){healed} [I]"
+            f"{without:.4f} ({measurer.unit}, measured on {len(measurer.utterances)} utterances)"
+            f"{healed} [I]"
         )
     return lines
 

@@ -7,14 +7,17 @@ original's; with one it is the predictive capacity that is lost
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import Callable, Optional, Sequence
+from typing import Callable, Optional, Sequence, Set
 
 from espnet_plugin.analysis.probes.capacity import Capacity
 from espnet_plugin.analysis.probes.readers import READ, reader_of, reading_capacity
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.stacks.batches import Utterance, read_labels
-from espnet_plugin.surgery.subject import Subject
+from espnet_plugin.surgery.subject import Subject, utterances_of
+
+logger = logging.getLogger(__name__)
 
 RECOGNISED = {"greedy": "words of greedy decoding", "token": "tokens of greedy decoding"}
 TASKS = (*RECOGNISED, *READ)
@@ -25,9 +28,11 @@ class Task:
     """What edits are judged by."""
 
     name: str
-    """What damage is, for people."""
+    """What damage is a loss of, for people: its unit."""
     capacity: Callable[[Sequence[Utterance]], Capacity]
     """That on some speech."""
+    counted: Optional[Set[str]] = None
+    """The utterances that count; None: all."""
 
 
 def task_of(
@@ -49,12 +54,11 @@ def task_of(
         batch_seconds: speech of a batch, for probes.
 
     Raises:
+        AnalysisError, DataError: as ``reader_of``.
         ValueError: an unknown task, or one that the model or the data does not allow.
     """
     if what in RECOGNISED:
-        return Task(
-            f"share of {RECOGNISED[what]} that is lost", _recognised(what, subject, data_dir)
-        )
+        return Task(f"share of {RECOGNISED[what]}", _recognised(what, subject, data_dir))
     if what not in READ:
         raise ValueError(f"unknown capacity {what!r} (one of {', '.join(TASKS)})")
     if analysis is None:
@@ -62,13 +66,15 @@ def task_of(
     from espnet_plugin.analysis.suite import subject as suite
 
     seen = suite.Subject(subject.path, subject.stack, subject.experiment)
-
-    def capacity(utterances: Sequence[Utterance]) -> Capacity:
-        assert analysis is not None
-        given = (what, analysis, data_dir, utterances, seen.clock, alignments, seen.fingerprint)
-        return reading_capacity(reader_of(*given), utterances, batch_seconds)
-
-    return Task(f"share of {READ[what]} whose {what} a probe no longer reads", capacity)
+    speech = utterances_of(subject, data_dir)
+    given = (what, analysis, data_dir, speech, seen.clock, alignments, seen.fingerprint)
+    reader = reader_of(*given)
+    logger.info("%s: %d of %d utterances count", data_dir, len(reader.counted), len(speech))
+    return Task(
+        f"share of {READ[what]} whose {what} a probe reads",
+        lambda utterances: reading_capacity(reader, utterances, batch_seconds),
+        reader.counted,
+    )
 
 
 def _recognised(

@@ -222,12 +222,14 @@ def test_a_probe_is_a_capacity(stack, speech, tmp_path) -> None:
     reader_of(*given, fingerprint=made.encoder.fingerprint)
     with pytest.raises(AnalysisError, match="word_probe.json: of small with other parameters"):
         reader_of(*given, fingerprint=Subject("other", edited).fingerprint)
-    with pytest.raises(AnalysisError, match="measure speaker_probe with analyze"):
+    with pytest.raises(AnalysisError, match="and measure speaker_probe with analyze"):
         reader_of("speaker", *given[1:])
     with pytest.raises(ValueError, match="phone probe needs --alignments"):
         reader_of("phone", *given[1:])
     none = StoredProbe(word.head, ("other",), frozenset())
-    with pytest.raises(ValueError, match="no utterance has a label that the probe knows"):
+    with pytest.raises(
+        ValueError, match=r"the probe knows \(other; these have WORD0, WORD1, WORD2\)"
+    ):
         LabelReader(none, made.texts, made.utterances)
     with pytest.raises(ValueError, match="phones are not those of the alignments"):
         PhoneReader(none, speech[1], clock_of(stack), made.utterances)

@@ -9,7 +9,7 @@ function setUpBrowser() {
   if (!models.length) return;
   browser.view = new MapView(byId("stage"), {
     seek: (frame) => seek(browser.clock.timeOf(frame)),
-    read: (text) => { byId("readout").textContent = text; },
+    read: (text) => { byId("readout").textContent = text ?? "Point at the map to read a weight."; },
     play: playOrPause,
     looked: () => kept.view.levels && kept.view.like(browser.view),
     pointed: () => kept.view.levels && kept.view.pointLike(browser.view),
@@ -186,10 +186,11 @@ async function chooseHead(block, head) {
   byId("head-name").textContent = `${name}${category ? ` – ${category}` : ""}${leader === block ? "" : ` (the map of block ${leader})`}`;
   showFigures(found);
   document.dispatchEvent(new CustomEvent("head", {detail: {model: browser.model, block: leader, head}}));
-  const picture = await pictureOf(`p-${browser.model}-${browser.utterance}-${leader}-${head}`);
-  if (browser.block !== block || browser.head !== head) return;
   const one = utteranceNow();
+  const picture = await pictureOf(`p-${browser.model}-${browser.utterance}-${leader}-${head}`);
+  if (one !== utteranceNow() || browser.block !== block || browser.head !== head) return;
   browser.view.setMap(picture, found.maximum, `Attention map of ${name.toLowerCase()}, utterance ${one.id}, ${one.frames} frames`);
+  byId("shown-name").textContent = `Looked at: ${modelNow().name}, block ${block}, head ${head}`;
   byId("stage").dataset.shown = `${browser.model}-${browser.utterance}-${block}-${head}`;
   showKept();
   byId("stage").dataset.opened ??= performance.now().toFixed(0);  // since the page was asked for

@@ -73,7 +73,8 @@ async function drawFigure(holder, spec) {
   else layout.autosize = true;
   await library.react(holder, coloured(spec.data), layout, {
     responsive: true, displaylogo: false, displayModeBar: "hover",
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendChartToCloud", "sendDataToCloud"],
+    plotlyServerURL: "",  // nothing is sent anywhere
     toImageButtonOptions: {format: "svg", filename: holder.id},
   });
   holder.dataset.drawn = "true";

@@ -8,22 +8,27 @@ const kept = {at: null, shown: null, view: null};
 function setUpKept() {
   kept.view = new MapView(byId("kept-stage"), {
     seek: (frame) => seek(kept.view.time(frame)),
-    read: (text) => { byId("kept-readout").textContent = text; },
+    read: (text) => { byId("kept-readout").textContent = text ?? ""; },
     play: playOrPause,
     looked: () => browser.view.like(kept.view),
     pointed: () => browser.view.pointLike(kept.view),
   });
   byId("keep").addEventListener("click", () => {
     const {model, block, head} = browser;
-    kept.at = kept.at ? null : {model, block, head};
+    kept.at = {model, block, head};
     showKept();
+  });
+  byId("let-go").addEventListener("click", () => {
+    kept.at = null;
+    showKept();
+    byId("keep").focus();
   });
 }
 
 /** Show the kept head's map of the utterance that is looked at, if its model has one. */
 async function showKept() {
   const {at} = kept;
-  byId("keep").setAttribute("aria-pressed", String(at !== null));
+  byId("shown-name").hidden = at === null;
   byId("maps").classList.toggle("two", at !== null);
   byId("kept").hidden = at === null;
   const {id} = utteranceNow();
@@ -35,7 +40,7 @@ async function showKept() {
   kept.view.levels = null;
   delete byId("kept-stage").dataset.shown;
   byId("kept-stage").hidden = number < 0;
-  byId("kept-readout").textContent = "";
+  kept.view.told.read(null);
   if (at === null) return;
   const model = DATA.models[at.model];
   const name = `${model.name}, block ${at.block}, head ${at.head}`;

@@ -67,7 +67,8 @@ function paint({side, levels}, words, height = side) {
 
 class MapView {
   /** stage: an element that holds the canvases; told: {seek(frame), read(text), play(), looked(),
-   * pointed()}, the last two when another part is looked at, and another weight. */
+   * pointed()}: text is null where nothing is read; the last two when another part is looked at,
+   * and another weight. */
   constructor(stage, told) {
     this.stage = stage;
     this.told = told;
@@ -96,6 +97,7 @@ class MapView {
     Object.assign(this, {frames, phones, words, outline, start, end, time, frame});
     if (!same || !this.levels) this.view = {x: 0, y: 0, span: frames};
     this.point = null;
+    this.told.read(null);
     this.cursor = null;
   }
 
@@ -362,7 +364,7 @@ class MapView {
     context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     context.textAlign = "left";
     if (query === null) {
-      context.fillText("Point at the map, or play: the row of that query frame is drawn here.", left + 6, base - profile / 2);
+      context.fillText("Point at the map, or play, to see a row.", left + 6, base - profile / 2);
       return;
     }
     const {side: frames, levels} = this.levels[0];
