@@ -82,3 +82,13 @@ def until(page: Any, condition: str, seconds: float = 20.0) -> None:
     while not page.evaluate(f"Boolean({condition})"):
         assert time.monotonic() < end, condition
         time.sleep(0.02)
+
+
+def shown(page: Any) -> str:
+    """Which map is shown: model, utterance, block, head."""
+    return page.evaluate("document.getElementById('stage').dataset.shown")
+
+
+def wait_shown(page: Any, value: str) -> None:
+    """Until that is so."""
+    page.wait_for_selector(f'#stage[data-shown="{value}"]')
