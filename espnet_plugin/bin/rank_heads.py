@@ -206,17 +206,13 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
     from espnet_plugin.analysis.suite.measure import Context
     from espnet_plugin.decode.decoder import CtcDecoder
     from espnet_plugin.decode.journal import Journal
-    from espnet_plugin.decode.text import TokenText, find_bpemodel
+    from espnet_plugin.decode.text import token_text
     from espnet_plugin.stacks.batches import list_utterances
     from espnet_plugin.surgery.refinement import halves
 
     if subject.experiment is None:
         raise ValueError(f"{args.model}: recognises nothing; name an ESPnet experiment")
-    training = subject.experiment.args
-    bpemodel = args.bpemodel or find_bpemodel(
-        getattr(training, "bpemodel", None), subject.experiment.directory
-    )
-    text = TokenText(subject.experiment.token_list, training.token_type, bpemodel)
+    text = token_text(subject.experiment, bpemodel=args.bpemodel)
     model, decoders = subject.experiment.model, {}
     if "greedy" in args.capacity:
         decoders["greedy"] = CtcDecoder(model, text, "greedy")
@@ -257,8 +253,7 @@ def _points(args: argparse.Namespace, subject: Subject) -> Any:
     job: List[Any] = [subject.fingerprint, recognition.names, texts]
     job += [
         sorted(args.capacity),
-        None if not readers else args.analysis,
-        args.alignments,
+        [reader.identity() for _, reader in sorted(readers.items())],
         args.graph,
         made,
         *batching,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -22,7 +21,7 @@ from espnet_plugin.decode.methods import FIRST_PASS, METHODS, Rescorer, check_gr
 from espnet_plugin.decode.posteriors import Encoded, encode_speech
 from espnet_plugin.decode.retries import find_lattices
 from espnet_plugin.decode.scales import Scales
-from espnet_plugin.decode.text import TokenText, find_bpemodel
+from espnet_plugin.decode.text import TokenText, token_text
 from espnet_plugin.stacks.experiment import Experiment, load_experiment
 
 Waveforms = Sequence[Union[np.ndarray, Tensor]]
@@ -135,10 +134,7 @@ class CtcDecoder:
             options: what :class:`CtcDecoder` takes besides.
         """
         experiment = load_experiment(exp_dir, checkpoint, device=str(device))
-        args = experiment.args
-        if bpemodel is None:
-            bpemodel = find_bpemodel(getattr(args, "bpemodel", None), Path(exp_dir))
-        text = TokenText(experiment.token_list, token_type or args.token_type, bpemodel)
+        text = token_text(experiment, token_type, bpemodel)
         decoder = cls(experiment.model, text, **options)
         decoder.experiment = experiment
         return decoder

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple
+
+if TYPE_CHECKING:
+    from espnet_plugin.stacks.experiment import Experiment
 
 
 class TokenText:
@@ -31,6 +34,24 @@ class TokenText:
         """Text (None without a tokenizer) and tokens of ``token_ids``."""
         tokens = [self.token_list[i] for i in token_ids]
         return (self.tokenizer.tokens2text(tokens) if self.tokenizer else None), tokens
+
+
+def token_text(
+    experiment: Experiment, token_type: Optional[str] = None, bpemodel: Optional[str] = None
+) -> TokenText:
+    """That of a trained model.
+
+    Args:
+        experiment: the model.
+        token_type, bpemodel: instead of the configuration's.
+
+    Raises:
+        FileNotFoundError: as :func:`find_bpemodel`.
+    """
+    args = experiment.args
+    if bpemodel is None:
+        bpemodel = find_bpemodel(getattr(args, "bpemodel", None), experiment.directory)
+    return TokenText(experiment.token_list, token_type or args.token_type, bpemodel)
 
 
 def find_bpemodel(name: Optional[str], directory: Path) -> Optional[str]:

@@ -96,6 +96,27 @@ def test_damage_is_what_a_probe_no_longer_reads(tmp_path):
     assert max(lost) > 0.1
 
 
+def test_a_journal_is_of_one_probe_and_of_one_set_of_labels(tmp_path):
+    one = subject("hubert", 4)
+    folder = tmp_path / "data"
+    utterances = speech(folder)
+    analysis = analysis_of(one, tmp_path / "analysis", utterances)
+
+    def conditions():
+        task = task_of("word", one, folder, analysis)
+        return Measurer(one, utterances, [], [0.4], clock=Clock(rounds=2), task=task).conditions()
+
+    first = conditions()
+    assert conditions() == first
+    (folder / "text").write_text((folder / "text").read_text().replace("u0 one", "u0 two"))
+    second = conditions()
+    with np.load(analysis / "word_probe.npz") as arrays:
+        changed = {**arrays, "bias": arrays["bias"] + 1}
+    np.savez(analysis / "word_probe.npz", **changed)
+    third = conditions()
+    assert len({tuple(map(str, c.values())) for c in (first, second, third)}) == 3
+
+
 def test_a_plan_keeps_what_the_probe_reads(tmp_path):
     one = subject("hubert", 4, idle=[2])
     utterances = speech(tmp_path / "data")

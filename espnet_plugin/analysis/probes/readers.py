@@ -6,7 +6,7 @@ there shows in the errors of the probe.
 
 from __future__ import annotations
 
-from typing import List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Set, Tuple
 
 import torch
 from torch import Tensor
@@ -34,6 +34,10 @@ class Reader:
     def __init__(self, probe: StoredProbe, names: Set[str]) -> None:
         self.probe = probe
         self.counted = names & probe.held_out or names
+
+    def identity(self) -> List[Any]:
+        """What its counts depend on besides the hidden states; JSON."""
+        return [self.probe.fingerprint, sorted(self.counted)]
 
     def __call__(
         self, names: Sequence[str], hidden: Tensor, lengths: Tensor
@@ -91,6 +95,10 @@ class PhoneReader(Reader):
         self.rate = utterances[0].rate
         self._symbols = torch.tensor([labels.symbols.index(name) for name in probe.classes])
 
+    def identity(self) -> List[Any]:
+        """See :class:`Reader`; alignments count by where they are."""
+        return [*super().identity(), self.labels.source, list(self.labels.symbols)]
+
     def read(self, name: str, frames: Tensor) -> Tuple[int, int]:
         """See :class:`Reader`; frames with a phone are counted."""
         wanted = self.labels.frames(name, self.clock, len(frames), self.rate)
@@ -124,6 +132,10 @@ class LabelReader(Reader):
             )
         super().__init__(probe, set(names))
         self._wanted = {name: number[labels[name]] for name in self.counted}
+
+    def identity(self) -> List[Any]:
+        """See :class:`Reader`."""
+        return [*super().identity(), sorted(self._wanted.items())]
 
     def read(self, name: str, frames: Tensor) -> Tuple[int, int]:
         """See :class:`Reader`; an utterance counts once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,15 @@ class StoredProbe:
     """The labels of the scores."""
     held_out: FrozenSet[str]
     """The utterances of the part that it was not fitted on."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its parameters, its classes and what it was not fitted on."""
+        digest = hashlib.sha256()
+        for tensor in (self.head.weight, self.head.bias):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(json.dumps([self.classes, sorted(self.held_out)]).encode())
+        return digest.hexdigest()
 
     @classmethod
     def load(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from statistics import fmean
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
@@ -96,8 +97,9 @@ class Measurer:
         if self.task is None:
             return None
         if "capacity" not in self._of("capacity"):
-            value = self.task.capacity(self.utterances)(self.stack)
-            self._note("capacity", "capacity", value)
+            lost = self._measure_of("damage", self.utterances)
+            assert isinstance(lost, Lost)
+            self._note("capacity", "capacity", lost.original)
         return float(self._of("capacity")["capacity"])
 
     def conditions(self) -> Dict[str, Any]:
@@ -106,6 +108,7 @@ class Measurer:
             "model": _fingerprint(self.stack),
             "plans": [plan.to_yaml() for plan in self.stack.plans],
             "damage": self.measure,
+            "task": None if self.task is None else _digest(self.task.identity),
             "utterances": [u.utt_id for u in self.utterances],
             "others": [u.utt_id for u in self.others],
             "seconds": self.seconds,
@@ -137,18 +140,20 @@ class Measurer:
     def _damage_of(
         self, what: str, utterances: List[Utterance], edited: Stack, first: int = 0
     ) -> float:
-        if what not in self._damages:
-            self._damages[what] = self._measure_of(utterances)
-        value = max(0.0, self._damages[what](edited, first))
+        value = max(0.0, self._measure_of(what, utterances)(edited, first))
         if value != value:
             raise ValueError(f"{self.subject.path}: the damage of an edit is not a number")
         return value
 
-    def _measure_of(self, utterances: List[Utterance]) -> Union[Damage, Lost]:
-        divergence = Damage(self.subject, utterances, self._batch_seconds)
-        if self.task is None:
-            return divergence
-        return Lost(divergence, self.task.capacity(utterances))
+    def _measure_of(self, what: str, utterances: List[Utterance]) -> Union[Damage, Lost]:
+        if what not in self._damages:
+            divergence = Damage(self.subject, utterances, self._batch_seconds)
+            self._damages[what] = (
+                divergence
+                if self.task is None
+                else Lost(divergence, self.task.capacity(utterances))
+            )
+        return self._damages[what]
 
     def healed(self, choice: Sequence[Move], trial: Trial) -> Tuple[float, Optional[float]]:
         """Damage after a short healing: on the utterances of the search, and on the others."""
@@ -237,6 +242,10 @@ class Measurer:
 def _means(rows: Sequence[Sequence[float]]) -> List[float]:
     """Of each column."""
     return [fmean(column) for column in zip(*rows, strict=True)]
+
+
+def _digest(identity: Any) -> str:
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
 def _fingerprint(stack: Stack) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Callable, Optional, Sequence, Set
+from typing import Any, Callable, Mapping, Optional, Sequence, Set
 
 from espnet_plugin.analysis.probes.capacity import Capacity
 from espnet_plugin.analysis.probes.readers import READ, reader_of, reading_capacity
 from espnet_plugin.atomic import PathLike
 from espnet_plugin.stacks.batches import Utterance, read_labels
+from espnet_plugin.stacks.experiment import Experiment
 from espnet_plugin.surgery.subject import Subject, utterances_of
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ class Task:
     """What damage is a loss of, for people: its unit."""
     capacity: Callable[[Sequence[Utterance]], Capacity]
     """That on some speech."""
+    identity: Any = None
+    """What it depends on besides model and speech: probes, labels; JSON."""
     counted: Optional[Set[str]] = None
     """The utterances that count; None: all."""
 
@@ -58,7 +61,11 @@ def task_of(
         ValueError: an unknown task, or one that the model or the data does not allow.
     """
     if what in RECOGNISED:
-        return Task(f"share of {RECOGNISED[what]}", _recognised(what, subject, data_dir))
+        if subject.experiment is None:
+            raise ValueError(f"{subject.path}: recognises nothing; name an ESPnet experiment")
+        texts = read_labels(data_dir, "text")
+        capacity = _recognised(what, subject, subject.experiment, texts)
+        return Task(f"share of {RECOGNISED[what]}", capacity, sorted(texts.items()))
     if what not in READ:
         raise ValueError(f"unknown capacity {what!r} (one of {', '.join(TASKS)})")
     if analysis is None:
@@ -73,25 +80,19 @@ def task_of(
     return Task(
         f"share of {READ[what]} whose {what} a probe reads",
         lambda utterances: reading_capacity(reader, utterances, batch_seconds),
+        reader.identity(),
         reader.counted,
     )
 
 
 def _recognised(
-    what: str, subject: Subject, data_dir: PathLike
+    what: str, subject: Subject, experiment: Experiment, texts: Mapping[str, str]
 ) -> Callable[[Sequence[Utterance]], Capacity]:
     from espnet_plugin.analysis.heads.recognition import Recognition
     from espnet_plugin.analysis.suite import subject as suite
     from espnet_plugin.decode.decoder import CtcDecoder
-    from espnet_plugin.decode.text import TokenText, find_bpemodel
+    from espnet_plugin.decode.text import token_text
 
-    experiment = subject.experiment
-    if experiment is None:
-        raise ValueError(f"{subject.path}: recognises nothing; name an ESPnet experiment")
-    training = experiment.args
-    bpemodel = find_bpemodel(getattr(training, "bpemodel", None), experiment.directory)
-    text = TokenText(experiment.token_list, training.token_type, bpemodel)
-    decoders = {"greedy": CtcDecoder(experiment.model, text, "greedy")}
+    decoders = {"greedy": CtcDecoder(experiment.model, token_text(experiment), "greedy")}
     seen = suite.Subject(subject.path, subject.stack, experiment)
-    texts = read_labels(data_dir, "text")
     return lambda utterances: Recognition(seen, utterances, texts, decoders).capacity(what)

@@ -218,7 +218,7 @@ function setUpSound() {
   const {audio, view} = browser;
   const move = () => {
     view.setCursor(browser.clock.frameOf(audio.currentTime));
-    if (kept.at) kept.view.setCursor(clockOf(kept.at.model).frameOf(audio.currentTime));
+    if (kept.view.levels) kept.view.setCursor(kept.view.frame(audio.currentTime));
     markWord(audio.currentTime);
   };
   const step = () => {
